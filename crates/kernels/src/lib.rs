@@ -1,1 +1,13 @@
-//! See `ARCHITECTURE.md` for the place of this crate.
+//! Numeric kernels over slices and views, chosen at run time for the processor, and the shared memory that the graph runs on.
+//!
+//! This is the only crate that may use `unsafe`. It knows nothing of graphs, configs or files.
+
+#![expect(unsafe_code, reason = "the one place where unsafe is allowed; each use states why it is sound")]
+
+pub mod dispatch;
+pub mod elementwise;
+pub mod gemm;
+pub mod ids;
+pub mod reduce;
+pub mod substrate;
+pub mod view;
