@@ -1,0 +1,111 @@
+//! Symbolic differentiation: the gradient of a scalar, as more graph.
+
+use crate::graph::{Graph, GraphError, Value};
+use crate::op::{Execution, Op};
+use crate::ops::fill::Fill;
+use crate::ops::lookup::Lookup;
+use crate::ops::sum::Sum;
+use crate::shape::Shape;
+
+/// The gradient of the loss with respect to what a lookup in a table returned; the table's own gradient is sparse and is formed
+/// from it and the ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableGradient {
+    /// Number of the table among the parameters.
+    pub parameter: usize,
+    /// The lookup.
+    pub lookup: Value,
+    /// The gradient with respect to its output, `[B, D]`.
+    pub upstream: Value,
+}
+
+/// The gradients of a loss.
+#[derive(Clone, Debug, Default)]
+pub struct Gradients {
+    /// For dense parameters: number and gradient, in order of the parameters.
+    pub dense: Vec<(usize, Value)>,
+    /// For tables: one entry for each lookup, in order of the graph.
+    pub tables: Vec<TableGradient>,
+}
+
+/// What [`Op::gradient`] works with.
+pub struct Backward<'a> {
+    graph: &'a mut Graph,
+    wanted: Vec<bool>,
+}
+
+impl Backward<'_> {
+    /// Whether the loss has a gradient with respect to `value` that leads to a trainable parameter.
+    pub fn wants(&self, value: Value) -> bool {
+        self.wanted.get(value.0).copied().unwrap_or(false)
+    }
+
+    /// The shape of a value.
+    pub fn shape(&self, value: Value) -> &Shape {
+        self.graph.shape(value)
+    }
+
+    /// Adds an operation to the graph.
+    ///
+    /// # Errors
+    /// If the shapes don't fit.
+    pub fn add(&mut self, op: impl Op, inputs: &[Value]) -> Result<Value, GraphError> {
+        self.graph.add(op, inputs)
+    }
+}
+
+/// Extends `graph` by the gradients of the scalar `loss` with respect to its trainable parameters.
+///
+/// # Errors
+/// If an operation on the way has no gradient.
+pub fn differentiate(graph: &mut Graph, loss: Value) -> Result<Gradients, GraphError> {
+    let count = loss.0 + 1;
+    let mut wanted = vec![false; count];
+    for i in 0..count {
+        wanted[i] = match graph.execution(Value(i)) {
+            Execution::Parameter(index) => graph.parameters()[index].trainable,
+            _ => graph.nodes[i].inputs.iter().any(|input| wanted[input.0]),
+        };
+    }
+    let mut upstream: Vec<Vec<Value>> = vec![Vec::new(); count];
+    let shape = graph.shape(loss).clone();
+    let one = graph.add(Fill { shape, value: 1.0 }, &[])?;
+    upstream[loss.0].push(one);
+    let mut gradients = Gradients::default();
+    let mut backward = Backward { graph, wanted };
+    for i in (0..count).rev() {
+        let output = Value(i);
+        if !backward.wants(output) || upstream[i].is_empty() {
+            continue;
+        }
+        let terms = std::mem::take(&mut upstream[i]);
+        let node = backward.graph.nodes[i].clone();
+        backward.graph.set_scope(&node.scope);
+        let total = match terms.as_slice() {
+            [only] => *only,
+            _ => backward.add(Sum, &terms)?,
+        };
+        if let Execution::Parameter(index) = node.op.execution() {
+            gradients.dense.push((index, total));
+            continue;
+        }
+        if backward.graph.op_as::<Lookup>(output).is_some() {
+            let Execution::Parameter(parameter) = backward.graph.execution(node.inputs[0]) else {
+                return Err(GraphError::NoGradient { op: node.op.name() });
+            };
+            gradients.tables.push(TableGradient { parameter, lookup: output, upstream: total });
+            continue;
+        }
+        let inputs = node.op.gradient(&mut backward, &node.inputs, output, total)?;
+        for (input, gradient) in node.inputs.iter().zip(inputs) {
+            if let Some(gradient) = gradient
+                && backward.wants(*input)
+            {
+                upstream[input.0].push(gradient);
+            }
+        }
+    }
+    gradients.dense.sort_by_key(|(index, _)| *index);
+    gradients.tables.sort_by_key(|table| table.lookup);
+    Ok(gradients)
+}

@@ -1,0 +1,71 @@
+//! Repetition of a row over the batch and of a column over columns: the gradients of the sums.
+
+use rankmill_kernels::elementwise;
+use rankmill_kernels::view::{MatMut, MatRef};
+
+use crate::differentiate::Backward;
+use crate::graph::{GraphError, Value};
+use crate::op::{Context, InputGradients, Op};
+use crate::ops::reduce::{MeanRows, SumColumns, SumRows};
+use crate::shape::Shape;
+
+/// A factor on a repeated row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scaling {
+    /// 1.
+    One,
+    /// 1 / B.
+    InverseRows,
+}
+
+/// `[N]` → `[B, N]`; a scalar becomes `[B, 1]`.
+#[derive(Clone, Copy, Debug)]
+pub struct RepeatRow(pub Scaling);
+
+impl Op for RepeatRow {
+    fn name(&self) -> &'static str {
+        "repeat row"
+    }
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        if inputs[0].batch {
+            return Err("the input has batch rows already".to_owned());
+        }
+        Ok(Shape::batch(if inputs[0].dims.is_empty() { &[1] } else { &inputs[0].dims }))
+    }
+    fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        let factor = match self.0 {
+            Scaling::One => 1.0,
+            Scaling::InverseRows => 1.0 / context.rows as f32,
+        };
+        for i in 0..output.rows() {
+            elementwise::scale(output.row(i), factor, inputs[0].row(0));
+        }
+    }
+    fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+        Ok(vec![Some(match self.0 {
+            Scaling::One => backward.add(SumRows, &[upstream])?,
+            Scaling::InverseRows => backward.add(MeanRows, &[upstream])?,
+        })])
+    }
+}
+
+/// `[B, 1]` → `[B, N]`.
+#[derive(Clone, Copy, Debug)]
+pub struct RepeatColumn(pub usize);
+
+impl Op for RepeatColumn {
+    fn name(&self) -> &'static str {
+        "repeat column"
+    }
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        if inputs[0].batch && inputs[0].dims == [1] { Ok(Shape::batch(&[self.0])) } else { Err("a column is repeated".to_owned()) }
+    }
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        for i in 0..output.rows() {
+            output.row(i).fill(inputs[0].row(i)[0]);
+        }
+    }
+    fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+        Ok(vec![Some(backward.add(SumColumns, &[upstream])?)])
+    }
+}

@@ -1,0 +1,134 @@
+//! Columns side by side, and parts of them; none of them copies unless it has to.
+
+use rankmill_kernels::view::{MatMut, MatRef};
+
+use crate::differentiate::Backward;
+use crate::graph::{GraphError, Value};
+use crate::op::{Context, Cost, Execution, InputGradients, Op};
+use crate::shape::Shape;
+
+/// `[B, N₀], [B, N₁], …` → `[B, N₀ + N₁ + …]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Concat;
+
+impl Op for Concat {
+    fn name(&self) -> &'static str {
+        "concat"
+    }
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        if inputs.is_empty() || inputs.iter().any(|shape| !shape.batch || shape.dims.len() != 1) {
+            return Err("matrices with batch rows are put side by side".to_owned());
+        }
+        Ok(Shape::batch(&[inputs.iter().map(|shape| shape.width()).sum()]))
+    }
+    fn execution(&self) -> Execution {
+        Execution::Concat
+    }
+    fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+        let mut first = 0;
+        let mut gradients = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let width = backward.shape(*input).width();
+            let wanted = backward.wants(*input);
+            gradients.push(if wanted { Some(backward.add(Columns { first, width }, &[upstream])?) } else { None });
+            first += width;
+        }
+        Ok(gradients)
+    }
+    fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
+        Cost::default()
+    }
+}
+
+/// Columns `first .. first + width`: `[B, N]` → `[B, width]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns {
+    /// The first column.
+    pub first: usize,
+    /// How many.
+    pub width: usize,
+}
+
+impl Op for Columns {
+    fn name(&self) -> &'static str {
+        "columns"
+    }
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        let input = inputs[0];
+        if !input.batch || self.first + self.width > input.elements() {
+            return Err(format!("columns {} to {} are asked for", self.first, self.first + self.width));
+        }
+        Ok(Shape::batch(&[self.width]))
+    }
+    fn execution(&self) -> Execution {
+        Execution::Columns(self.first)
+    }
+    fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+        let width = backward.shape(inputs[0]).elements();
+        Ok(vec![Some(backward.add(Pad { first: self.first, width }, &[upstream])?)])
+    }
+    fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
+        Cost::default()
+    }
+}
+
+/// Columns of zeros around the input: `[B, n]` → `[B, width]`, the input from column `first` on.
+#[derive(Clone, Copy, Debug)]
+pub struct Pad {
+    /// Where the input starts.
+    pub first: usize,
+    /// Width of the output.
+    pub width: usize,
+}
+
+impl Op for Pad {
+    fn name(&self) -> &'static str {
+        "pad"
+    }
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        if !inputs[0].batch || self.first + inputs[0].elements() > self.width {
+            return Err(format!("it does not fit into {} columns from column {} on", self.width, self.first));
+        }
+        Ok(Shape::batch(&[self.width]))
+    }
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        let end = self.first + inputs[0].cols();
+        for i in 0..output.rows() {
+            let y = output.row(i);
+            y[..self.first].fill(0.0);
+            y[self.first..end].copy_from_slice(inputs[0].row(i));
+            y[end..].fill(0.0);
+        }
+    }
+    fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+        let width = backward.shape(inputs[0]).elements();
+        Ok(vec![Some(backward.add(Columns { first: self.first, width }, &[upstream])?)])
+    }
+}
+
+/// Elements of a tensor without batch rows, from `first` on, as another shape.
+#[derive(Clone, Debug)]
+pub struct Elements {
+    /// The first element.
+    pub first: usize,
+    /// The shape they are given.
+    pub shape: Shape,
+}
+
+impl Op for Elements {
+    fn name(&self) -> &'static str {
+        "elements"
+    }
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        if inputs[0].batch || self.shape.batch || self.first + self.shape.elements() > inputs[0].elements() {
+            return Err(format!("{} elements from {} on are asked for", self.shape.elements(), self.first));
+        }
+        Ok(self.shape.clone())
+    }
+    fn execution(&self) -> Execution {
+        Execution::Elements(self.first)
+    }
+    fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
+        Cost::default()
+    }
+}

@@ -1,0 +1,59 @@
+//! Dropout with inverted scaling (Srivastava et al. 2014): each element is kept with probability `1 - rate` and then divided by it.
+//!
+//! Whether an element is kept depends on the step's seed, the layer's salt and the element's place in the batch alone, so the
+//! backward pass draws the same mask again and the number of threads does not matter.
+
+use rankmill_kernels::view::{MatMut, MatRef};
+
+use crate::differentiate::Backward;
+use crate::graph::{GraphError, Value};
+use crate::op::{Context, InputGradients, Op};
+use crate::shape::Shape;
+
+/// `x [B, N]` → `[B, N]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    /// Share of elements that are dropped, in `[0, 1)`.
+    pub rate: f32,
+    /// Tells layers apart.
+    pub salt: u64,
+}
+
+/// A well-mixed 64-bit number for each input (the finaliser of SplitMix64, Steele, Lea, Flood 2014).
+fn mix(mut z: u64) -> u64 {
+    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+impl Op for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        if !(0.0..1.0).contains(&self.rate) {
+            return Err(format!("a dropout rate lies in [0, 1), not {}", self.rate));
+        }
+        Ok(inputs[0].clone())
+    }
+
+    fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], first_row: usize, mut output: MatMut<'_>) {
+        let kept = 1.0 / (1.0 - self.rate);
+        let threshold = (f64::from(self.rate) * 2.0_f64.powi(64)) as u64;
+        let key = mix(context.seed ^ mix(self.salt));
+        let cols = output.cols() as u64;
+        for i in 0..output.rows() {
+            let start = (first_row + i) as u64 * cols;
+            for (j, (y, x)) in output.row(i).iter_mut().zip(inputs[0].row(i)).enumerate() {
+                let drawn = mix(key.wrapping_add(start + j as u64));
+                *y = if drawn >= threshold { x * kept } else { 0.0 };
+            }
+        }
+    }
+
+    fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+        Ok(vec![Some(backward.add(*self, &[upstream])?)])
+    }
+}

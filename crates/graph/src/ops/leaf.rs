@@ -1,0 +1,52 @@
+//! Inputs of the graph: parameters and dense rows.
+
+use crate::op::{Cost, Execution, Op};
+use crate::shape::Shape;
+
+/// A parameter declared with [`crate::Graph::declare`].
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// Its number.
+    pub index: usize,
+    /// Its shape.
+    pub shape: Shape,
+}
+
+impl Op for Parameter {
+    fn name(&self) -> &'static str {
+        "parameter"
+    }
+    fn infer(&self, _: &[&Shape]) -> Result<Shape, String> {
+        Ok(self.shape.clone())
+    }
+    fn execution(&self) -> Execution {
+        Execution::Parameter(self.index)
+    }
+    fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
+        Cost::default()
+    }
+}
+
+/// Dense rows given with each batch, `[B, width]`.
+#[derive(Clone, Copy, Debug)]
+pub struct DenseInput {
+    /// Which of the feed's dense matrices.
+    pub slot: usize,
+    /// Its columns.
+    pub width: usize,
+}
+
+impl Op for DenseInput {
+    fn name(&self) -> &'static str {
+        "dense input"
+    }
+    fn infer(&self, _: &[&Shape]) -> Result<Shape, String> {
+        Ok(Shape::batch(&[self.width]))
+    }
+    fn execution(&self) -> Execution {
+        Execution::DenseInput(self.slot)
+    }
+    fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
+        Cost::default()
+    }
+}

@@ -1,0 +1,89 @@
+//! Rows of an embedding table, combined for each row of the batch.
+
+use rankmill_kernels::elementwise;
+use rankmill_kernels::ids::IdColumn;
+use rankmill_kernels::view::{MatMut, MatRef};
+
+use crate::op::{Context, Cost, Op};
+use crate::shape::Shape;
+
+/// How several ids of a row become one vector (EasyRec behaviours 12 and 13), with weights `w` (1 where none are given).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Combiner {
+    /// `Σ w·e`.
+    Sum,
+    /// `Σ w·e / Σ w`.
+    Mean,
+    /// `Σ w·e / sqrt(Σ w²)`.
+    SquareRoot,
+}
+
+/// Table `[rows, D]` and the ids of a slot → `[B, D]`. A row of the batch without ids gives zeros (EasyRec behaviour 20).
+#[derive(Clone, Copy, Debug)]
+pub struct Lookup {
+    /// Which of the feed's id columns.
+    pub slot: usize,
+    /// How several ids are combined.
+    pub combiner: Combiner,
+}
+
+/// The factor that the combiner puts on the ids of a row.
+fn normaliser(column: &IdColumn, combiner: Combiner, row: usize) -> f32 {
+    let range = column.offsets[row] as usize..column.offsets[row + 1] as usize;
+    let count = range.len() as f32;
+    if count == 0.0 {
+        return 0.0;
+    }
+    match (&column.weights, combiner) {
+        (_, Combiner::Sum) => 1.0,
+        (None, Combiner::Mean) => 1.0 / count,
+        (None, Combiner::SquareRoot) => 1.0 / count.sqrt(),
+        (Some(weights), Combiner::Mean) => 1.0 / weights[range].iter().sum::<f32>(),
+        (Some(weights), Combiner::SquareRoot) => 1.0 / weights[range].iter().map(|w| w * w).sum::<f32>().sqrt(),
+    }
+}
+
+impl Lookup {
+    /// Calls `visit(position in ids, id, factor)` for every id of batch row `row`; the factor is what its table row is multiplied
+    /// by in the output, and what the output's gradient is multiplied by in the table's.
+    pub fn for_each_id(&self, column: &IdColumn, row: usize, mut visit: impl FnMut(usize, u32, f32)) {
+        let normaliser = normaliser(column, self.combiner, row);
+        for position in column.offsets[row] as usize..column.offsets[row + 1] as usize {
+            let weight = column.weights.as_ref().map_or(1.0, |weights| weights[position]);
+            visit(position, column.ids[position], weight * normaliser);
+        }
+    }
+}
+
+impl Op for Lookup {
+    fn name(&self) -> &'static str {
+        "lookup"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        match (inputs[0].batch, inputs[0].dims.as_slice()) {
+            (false, [_, dim]) => Ok(Shape::batch(&[*dim])),
+            _ => Err("a table is a matrix".to_owned()),
+        }
+    }
+
+    fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], first_row: usize, mut output: MatMut<'_>) {
+        let column = context.ids[self.slot];
+        let table = inputs[0];
+        for i in 0..output.rows() {
+            let y = output.row(i);
+            let row = first_row + i;
+            let start = column.offsets[row] as usize;
+            if column.offsets[row + 1] as usize == start + 1 && column.weights.is_none() {
+                y.copy_from_slice(table.row(column.ids[start] as usize));
+                continue;
+            }
+            y.fill(0.0);
+            self.for_each_id(column, row, |_, id, factor| elementwise::add_scaled(y, factor, table.row(id as usize)));
+        }
+    }
+
+    fn cost(&self, _: &[&Shape], output: &Shape) -> Cost {
+        Cost { flops_per_row: output.elements() as f64 }
+    }
+}

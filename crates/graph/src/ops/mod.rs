@@ -1,0 +1,16 @@
+//! The operations, one file each (an operation and those that its gradient needs share a file).
+
+pub mod batch_norm;
+pub mod binary;
+pub mod broadcast;
+pub mod concat;
+pub mod dropout;
+pub mod fill;
+pub mod layer_norm;
+pub mod leaf;
+pub mod lookup;
+pub mod loss;
+pub mod matmul;
+pub mod reduce;
+pub mod sum;
+pub mod unary;

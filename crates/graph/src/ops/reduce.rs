@@ -1,0 +1,151 @@
+//! Sums over rows and over columns.
+
+use rankmill_kernels::elementwise;
+use rankmill_kernels::reduce::{sum, sum_of_squares};
+use rankmill_kernels::view::{MatMut, MatRef};
+
+use crate::differentiate::Backward;
+use crate::graph::{GraphError, Value};
+use crate::op::{Context, Execution, InputGradients, Op};
+use crate::ops::binary::Binary;
+use crate::ops::broadcast::{RepeatColumn, RepeatRow, Scaling};
+use crate::shape::Shape;
+
+fn without_batch(inputs: &[&Shape]) -> Result<Shape, String> {
+    if inputs[0].batch { Ok(Shape::fixed(&inputs[0].dims)) } else { Err("a sum over rows needs batch rows".to_owned()) }
+}
+
+fn add_rows(input: MatRef<'_>, output: &mut [f32]) {
+    output.fill(0.0);
+    for i in 0..input.rows() {
+        elementwise::add_assign(output, input.row(i));
+    }
+}
+
+/// Sum over the batch: `[B, N]` → `[N]`.
+#[derive(Clone, Copy, Debug)]
+pub struct SumRows;
+
+impl Op for SumRows {
+    fn name(&self) -> &'static str {
+        "sum of rows"
+    }
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        without_batch(inputs)
+    }
+    fn execution(&self) -> Execution {
+        Execution::Reduce
+    }
+    fn partial_width(&self, inputs: &[&Shape]) -> usize {
+        inputs[0].elements()
+    }
+    fn partial(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: &mut [f32]) {
+        add_rows(inputs[0], output);
+    }
+    fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+        Ok(vec![Some(backward.add(RepeatRow(Scaling::One), &[upstream])?)])
+    }
+}
+
+/// Mean over the batch: `[B, N]` → `[N]`.
+#[derive(Clone, Copy, Debug)]
+pub struct MeanRows;
+
+impl Op for MeanRows {
+    fn name(&self) -> &'static str {
+        "mean of rows"
+    }
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        without_batch(inputs)
+    }
+    fn execution(&self) -> Execution {
+        Execution::Reduce
+    }
+    fn partial_width(&self, inputs: &[&Shape]) -> usize {
+        inputs[0].elements()
+    }
+    fn partial(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: &mut [f32]) {
+        add_rows(inputs[0], output);
+    }
+    fn combine(&self, rows: usize, partials: MatRef<'_>, mut output: MatMut<'_>) {
+        SumRows.combine(rows, partials, output.reborrow());
+        output.row(0).iter_mut().for_each(|value| *value /= rows as f32);
+    }
+    fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+        Ok(vec![Some(backward.add(RepeatRow(Scaling::InverseRows), &[upstream])?)])
+    }
+}
+
+/// Number of rows of a column `[B, 1]` that are not 0, as a scalar.
+#[derive(Clone, Copy, Debug)]
+pub struct CountNonZero;
+
+impl Op for CountNonZero {
+    fn name(&self) -> &'static str {
+        "count of non-zero rows"
+    }
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        without_batch(inputs)
+    }
+    fn execution(&self) -> Execution {
+        Execution::Reduce
+    }
+    fn partial_width(&self, inputs: &[&Shape]) -> usize {
+        inputs[0].elements()
+    }
+    fn partial(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: &mut [f32]) {
+        output.fill(0.0);
+        for i in 0..inputs[0].rows() {
+            for (count, value) in output.iter_mut().zip(inputs[0].row(i)) {
+                *count += f32::from(u8::from(*value != 0.0));
+            }
+        }
+    }
+}
+
+/// Sum over the columns of each row: `[B, N]` → `[B, 1]`.
+#[derive(Clone, Copy, Debug)]
+pub struct SumColumns;
+
+impl Op for SumColumns {
+    fn name(&self) -> &'static str {
+        "sum of columns"
+    }
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        if inputs[0].batch { Ok(Shape::batch(&[1])) } else { Err("a sum of columns needs batch rows".to_owned()) }
+    }
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        for i in 0..output.rows() {
+            output.row(i)[0] = sum(inputs[0].row(i));
+        }
+    }
+    fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+        let width = backward.shape(inputs[0]).elements();
+        Ok(vec![Some(backward.add(RepeatColumn(width), &[upstream])?)])
+    }
+}
+
+/// Half the sum of all squares, TensorFlow's `l2_loss`: `[B, N]` → a scalar.
+#[derive(Clone, Copy, Debug)]
+pub struct HalfSquareSum;
+
+impl Op for HalfSquareSum {
+    fn name(&self) -> &'static str {
+        "half sum of squares"
+    }
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        without_batch(inputs).map(|_| Shape::fixed(&[]))
+    }
+    fn execution(&self) -> Execution {
+        Execution::Reduce
+    }
+    fn partial_width(&self, _: &[&Shape]) -> usize {
+        1
+    }
+    fn partial(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: &mut [f32]) {
+        output[0] = (0..inputs[0].rows()).map(|i| sum_of_squares(inputs[0].row(i))).sum::<f32>() / 2.0;
+    }
+    fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+        Ok(vec![Some(backward.add(Binary::Multiply, &[inputs[0], upstream])?)])
+    }
+}

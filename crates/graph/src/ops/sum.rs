@@ -1,0 +1,51 @@
+//! The sum of several tensors of one shape; what the gradients of a value with several uses are added up by.
+
+use rankmill_kernels::elementwise;
+use rankmill_kernels::view::{MatMut, MatRef};
+
+use crate::differentiate::Backward;
+use crate::graph::{GraphError, Value};
+use crate::op::{Context, Cost, InputGradients, Op};
+use crate::shape::Shape;
+
+/// `y = x₀ + x₁ + …`.
+#[derive(Clone, Copy, Debug)]
+pub struct Sum;
+
+impl Op for Sum {
+    fn name(&self) -> &'static str {
+        "sum"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        match inputs {
+            [] => Err("nothing to add".to_owned()),
+            [first, rest @ ..] if rest.iter().all(|shape| shape == first) => Ok((*first).clone()),
+            _ => Err("the shapes differ".to_owned()),
+        }
+    }
+
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        for i in 0..output.rows() {
+            let y = output.row(i);
+            match inputs {
+                [only] => y.copy_from_slice(only.row(i)),
+                [first, second, rest @ ..] => {
+                    elementwise::add(y, first.row(i), second.row(i));
+                    for x in rest {
+                        elementwise::add_assign(y, x.row(i));
+                    }
+                }
+                [] => {}
+            }
+        }
+    }
+
+    fn gradient(&self, _: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+        Ok(vec![Some(upstream); inputs.len()])
+    }
+
+    fn cost(&self, inputs: &[&Shape], output: &Shape) -> Cost {
+        Cost { flops_per_row: if output.batch { (inputs.len() - 1) as f64 * output.elements() as f64 } else { 0.0 } }
+    }
+}

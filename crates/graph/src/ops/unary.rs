@@ -1,0 +1,104 @@
+//! Elementwise functions of one tensor.
+
+use rankmill_kernels::elementwise;
+use rankmill_kernels::view::{MatMut, MatRef};
+
+use crate::differentiate::Backward;
+use crate::graph::{GraphError, Value};
+use crate::op::{Context, InputGradients, Op};
+use crate::shape::Shape;
+
+/// `y = f(x)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unary {
+    /// `max(x, 0)`.
+    Relu,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// `tanh(x)`.
+    Tanh,
+    /// `factor · x`.
+    Scale(f32),
+    /// `x²`.
+    Square,
+    /// A copy.
+    Copy,
+}
+
+impl Op for Unary {
+    fn name(&self) -> &'static str {
+        match self {
+            Unary::Relu => "relu",
+            Unary::Sigmoid => "sigmoid",
+            Unary::Tanh => "tanh",
+            Unary::Scale(_) => "scale",
+            Unary::Square => "square",
+            Unary::Copy => "copy",
+        }
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        Ok(inputs[0].clone())
+    }
+
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        for i in 0..output.rows() {
+            let (x, y) = (inputs[0].row(i), output.row(i));
+            match self {
+                Unary::Relu => elementwise::relu(y, x),
+                Unary::Scale(factor) => elementwise::scale(y, *factor, x),
+                Unary::Square => elementwise::multiply(y, x, x),
+                Unary::Copy => y.copy_from_slice(x),
+                Unary::Sigmoid => y.iter_mut().zip(x).for_each(|(y, x)| *y = elementwise::sigmoid(*x)),
+                Unary::Tanh => y.iter_mut().zip(x).for_each(|(y, x)| *y = x.tanh()),
+            }
+        }
+    }
+
+    fn gradient(
+        &self,
+        backward: &mut Backward<'_>,
+        inputs: &[Value],
+        output: Value,
+        upstream: Value,
+    ) -> Result<InputGradients, GraphError> {
+        let dx = match self {
+            Unary::Scale(factor) => backward.add(Unary::Scale(*factor), &[upstream])?,
+            Unary::Copy => upstream,
+            Unary::Square => backward.add(UnaryGradient(*self), &[inputs[0], upstream])?,
+            Unary::Relu | Unary::Sigmoid | Unary::Tanh => backward.add(UnaryGradient(*self), &[output, upstream])?,
+        };
+        Ok(vec![Some(dx)])
+    }
+}
+
+/// The gradient of a [`Unary`], from its output (from its input for the square) and the upstream gradient.
+#[derive(Clone, Copy, Debug)]
+pub struct UnaryGradient(pub Unary);
+
+impl Op for UnaryGradient {
+    fn name(&self) -> &'static str {
+        "unary gradient"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        if inputs[0] == inputs[1] { Ok(inputs[1].clone()) } else { Err("the shapes differ".to_owned()) }
+    }
+
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        for i in 0..output.rows() {
+            let (v, dy, dx) = (inputs[0].row(i), inputs[1].row(i), output.row(i));
+            let by = |dx: &mut [f32], slope: fn(f32) -> f32| {
+                dx.iter_mut().zip(v).zip(dy).for_each(|((dx, v), dy)| *dx = dy * slope(*v));
+            };
+            match self.0 {
+                Unary::Relu => elementwise::relu_gradient(dx, v, dy),
+                Unary::Sigmoid => by(dx, |y| y * (1.0 - y)),
+                Unary::Tanh => by(dx, |y| 1.0 - y * y),
+                Unary::Square => by(dx, |x| 2.0 * x),
+                Unary::Scale(factor) => elementwise::scale(dx, factor, dy),
+                Unary::Copy => dx.copy_from_slice(dy),
+            }
+        }
+    }
+}

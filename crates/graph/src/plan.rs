@@ -1,0 +1,227 @@
+//! From a graph to phases and buffers.
+//!
+//! A value is available to row steps of the phase in which it is computed row by row, or of the next one if it is a sum over
+//! rows or has no rows. Weight gradients, which nobody waits for, all go to the last phase. A batch tensor lives in a column range
+//! of a buffer: that of the concatenation or in-place result it is part of, or its own; buffers of equal width are used again
+//! when all tensors in them are done.
+
+use rankmill_kernels::substrate::{BlockStep, Layout, Phase, Place, Program, RowStep, SerialStep};
+
+use crate::graph::{Graph, Value};
+use crate::op::Execution;
+
+/// A program and where each value of the graph is after a run.
+pub(crate) struct Plan {
+    pub(crate) program: Program,
+    pub(crate) places: Vec<Option<Place>>,
+}
+
+/// When a value is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ready {
+    /// Before the run.
+    Before,
+    /// Computed in the row steps of a phase.
+    Rows(usize),
+    /// Computed in the serial steps of a phase.
+    Serial(usize),
+    /// Computed in the block steps of a phase.
+    Blocks(usize),
+}
+
+impl Ready {
+    /// The first phase whose row steps may read the value.
+    fn for_rows(self) -> usize {
+        match self {
+            Ready::Before => 0,
+            Ready::Rows(phase) => phase,
+            Ready::Serial(phase) | Ready::Blocks(phase) => phase + 1,
+        }
+    }
+
+    /// The first phase whose serial or block steps may read the value.
+    fn for_serial(self) -> usize {
+        match self {
+            Ready::Before => 0,
+            Ready::Rows(phase) | Ready::Serial(phase) => phase,
+            Ready::Blocks(phase) => phase + 1,
+        }
+    }
+}
+
+/// Plans `graph`, which [`crate::fuse::materialise`] has prepared; the values `outputs` stay readable after a run.
+pub(crate) fn plan(graph: &Graph, outputs: &[Value]) -> Plan {
+    let ready = schedule(graph);
+    let mut layout = Layout::default();
+    let mut places = fixed_places(graph, &mut layout);
+    batch_places(graph, outputs, &ready, &mut layout, &mut places);
+    let phases = phases(graph, &ready, &places, &mut layout);
+    let program = Program::new(layout, phases).expect("the planner keeps the rules of the substrate");
+    Plan { program, places }
+}
+
+fn schedule(graph: &Graph) -> Vec<Ready> {
+    let mut ready: Vec<Ready> = Vec::with_capacity(graph.nodes.len());
+    let mut consumed = vec![false; graph.nodes.len()];
+    for node in &graph.nodes {
+        let for_rows = node.inputs.iter().map(|input| ready[input.0].for_rows()).max().unwrap_or(0);
+        let for_serial = node.inputs.iter().map(|input| ready[input.0].for_serial()).max().unwrap_or(0);
+        node.inputs.iter().for_each(|input| consumed[input.0] = true);
+        ready.push(match node.op.execution() {
+            Execution::Parameter(_) | Execution::DenseInput(_) => Ready::Before,
+            Execution::Map if node.shape.batch => Ready::Rows(for_rows),
+            Execution::Map => Ready::Serial(for_serial),
+            Execution::Reduce => Ready::Serial(for_rows),
+            Execution::Blocks => Ready::Blocks(for_serial),
+            Execution::Concat => Ready::Rows(for_rows),
+            Execution::Columns(_) | Execution::Elements(_) => ready[node.inputs[0].0],
+        });
+    }
+    let last = ready.iter().map(|ready| ready.for_serial()).max().unwrap_or(0);
+    for (i, ready) in ready.iter_mut().enumerate() {
+        if let (Ready::Blocks(_), false) = (*ready, consumed[i]) {
+            *ready = Ready::Blocks(last);
+        }
+    }
+    ready
+}
+
+/// Places of parameters, dense inputs and tensors without batch rows.
+fn fixed_places(graph: &Graph, layout: &mut Layout) -> Vec<Option<Place>> {
+    let mut places: Vec<Option<Place>> = Vec::with_capacity(graph.nodes.len());
+    let parameters = graph.parameters().len();
+    for node in &graph.nodes {
+        let (rows, cols) = node.shape.as_matrix();
+        places.push(match node.op.execution() {
+            Execution::Parameter(index) => Some(Place::Outside { index }),
+            Execution::DenseInput(slot) => Some(Place::OutsideRows { index: parameters + slot }),
+            Execution::Elements(first) => match places[node.inputs[0].0] {
+                Some(Place::Fixed { buffer, offset, .. }) => Some(Place::Fixed { buffer, offset: offset + first, rows, cols }),
+                _ => None,
+            },
+            _ if node.shape.batch => None,
+            _ => {
+                layout.fixed.push(rows * cols);
+                Some(Place::Fixed { buffer: layout.fixed.len() - 1, offset: 0, rows, cols })
+            }
+        });
+    }
+    places
+}
+
+/// The tensor in whose buffer each batch tensor lives, and from which column on.
+fn homes(graph: &Graph) -> Vec<(usize, usize)> {
+    let mut parent: Vec<(usize, usize)> = (0..graph.nodes.len()).map(|i| (i, 0)).collect();
+    for (i, node) in graph.nodes.iter().enumerate() {
+        match node.op.execution() {
+            Execution::Concat => {
+                let mut col = 0;
+                for input in &node.inputs {
+                    parent[input.0] = (i, col);
+                    col += graph.shape(*input).elements();
+                }
+            }
+            Execution::Columns(first) => parent[i] = (node.inputs[0].0, first),
+            _ => {
+                if let Some(overwritten) = node.op.in_place() {
+                    parent[node.inputs[overwritten].0] = (i, 0);
+                }
+            }
+        }
+    }
+    (0..graph.nodes.len())
+        .map(|i| {
+            let (mut home, mut col) = (i, 0);
+            while parent[home].0 != home {
+                col += parent[home].1;
+                home = parent[home].0;
+            }
+            (home, col)
+        })
+        .collect()
+}
+
+fn batch_places(graph: &Graph, outputs: &[Value], ready: &[Ready], layout: &mut Layout, places: &mut [Option<Place>]) {
+    let homes = homes(graph);
+    // Time of a step: phase, then row steps in order, then block steps.
+    let time = |phase: usize, node: usize| phase * (graph.nodes.len() + 1) + node;
+    let end_of = |phase: usize| time(phase, graph.nodes.len());
+    let count = graph.nodes.len();
+    let mut last_use = vec![0; count];
+    let mut made: Vec<Option<usize>> = vec![None; count];
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let moment = match ready[i] {
+            Ready::Before => 0,
+            Ready::Rows(phase) => time(phase, i),
+            // The row part of a reduction runs in order with the other row steps.
+            Ready::Serial(phase) if node.op.execution() == Execution::Reduce => time(phase, i),
+            Ready::Serial(phase) | Ready::Blocks(phase) => end_of(phase),
+        };
+        for input in &node.inputs {
+            let home = homes[input.0].0;
+            last_use[home] = last_use[home].max(moment);
+        }
+        if node.shape.batch && matches!(node.op.execution(), Execution::Map) {
+            let home = homes[i].0;
+            made[home] = Some(made[home].map_or(moment, |earlier| earlier.min(moment)));
+            last_use[home] = last_use[home].max(moment);
+        }
+    }
+    for output in outputs {
+        last_use[homes[output.0].0] = usize::MAX;
+    }
+    let mut order: Vec<(usize, usize)> = made.iter().enumerate().filter_map(|(home, made)| made.map(|made| (made, home))).collect();
+    order.sort_unstable();
+    // For each buffer the time until which it is taken.
+    let mut taken: Vec<usize> = Vec::new();
+    let mut buffer_of = vec![None; count];
+    for (made, home) in order {
+        let width = graph.nodes[home].shape.elements();
+        let free = (0..taken.len()).find(|buffer| layout.batch[*buffer] == width && taken[*buffer] < made);
+        let buffer = free.unwrap_or_else(|| {
+            layout.batch.push(width);
+            taken.push(0);
+            taken.len() - 1
+        });
+        taken[buffer] = last_use[home];
+        buffer_of[home] = Some(buffer);
+    }
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let (home, col) = homes[i];
+        if let (true, None, Some(buffer)) = (node.shape.batch, places[i], buffer_of[home]) {
+            places[i] = Some(Place::Batch { buffer, col, cols: node.shape.elements() });
+        }
+    }
+}
+
+fn phases(graph: &Graph, ready: &[Ready], places: &[Option<Place>], layout: &mut Layout) -> Vec<Phase> {
+    let count = ready.iter().map(|ready| ready.for_serial() + 1).max().unwrap_or(0);
+    let mut phases = vec![Phase::default(); count];
+    for (id, node) in graph.nodes.iter().enumerate() {
+        let overwritten = node.op.in_place();
+        let inputs = || {
+            let read = node.inputs.iter().enumerate().filter(|(i, _)| Some(*i) != overwritten);
+            read.map(|(_, input)| places[input.0].expect("inputs have a place")).collect()
+        };
+        let output = places[id].expect("every value has a place");
+        match (node.op.execution(), ready[id]) {
+            (Execution::Map, Ready::Rows(phase)) => {
+                phases[phase].rows.push(RowStep::Map { id, inputs: inputs(), output });
+            }
+            (Execution::Map, Ready::Serial(phase)) => phases[phase].serial.push(SerialStep::Once { id, inputs: inputs(), output }),
+            (Execution::Reduce, Ready::Serial(phase)) => {
+                let shapes: Vec<_> = node.inputs.iter().map(|input| graph.shape(*input)).collect();
+                layout.partial.push(node.op.partial_width(&shapes));
+                let partial = layout.partial.len() - 1;
+                phases[phase].rows.push(RowStep::Partial { id, inputs: inputs(), partial });
+                phases[phase].serial.push(SerialStep::Combine { id, partial, output });
+            }
+            (Execution::Blocks, Ready::Blocks(phase)) => {
+                let blocks = node.op.blocks(&node.shape);
+                phases[phase].blocks.push(BlockStep { id, inputs: inputs(), output, blocks });
+            }
+            _ => {}
+        }
+    }
+    phases
+}
