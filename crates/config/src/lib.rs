@@ -1,1 +1,3 @@
-//! See `ARCHITECTURE.md` for the place of this crate.
+//! EasyRec pipeline configs.
+
+pub mod proto;
