@@ -6,6 +6,7 @@
 
 pub mod dispatch;
 pub mod elementwise;
+pub mod fingerprint;
 pub mod gemm;
 pub mod ids;
 pub mod reduce;
