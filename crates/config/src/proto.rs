@@ -3,12 +3,7 @@
 //! Names, numbers and defaults are EasyRec's.
 //! Every singular field is an `Option`, so presence is kept; the accessor of the same name gives the declared default.
 
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    reason = "generated code; the schema in proto/ is its documentation"
-)]
+#![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code; the schema in proto/ is its documentation")]
 
 use std::sync::LazyLock;
 
@@ -23,6 +18,5 @@ static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
 
 /// The descriptor of [`EasyRecConfig`], from which every other message can be reached.
 pub(crate) fn root_descriptor() -> MessageDescriptor {
-    POOL.get_message_by_name("protos.EasyRecConfig")
-        .expect("pipeline.proto declares EasyRecConfig")
+    POOL.get_message_by_name("protos.EasyRecConfig").expect("pipeline.proto declares EasyRecConfig")
 }
