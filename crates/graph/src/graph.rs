@@ -154,6 +154,11 @@ impl Graph {
         op.downcast_ref()
     }
 
+    /// The lookup that makes a value, if it is one.
+    pub fn lookup(&self, value: Value) -> Option<&crate::ops::lookup::Lookup> {
+        self.op_as(value)
+    }
+
     /// How a value is computed.
     pub fn execution(&self, value: Value) -> Execution {
         self.nodes[value.0].op.execution()

@@ -1,0 +1,291 @@
+//! Every operation's gradient against central differences, with a random upstream gradient.
+
+use rankmill_graph::ops::batch_norm::{BatchMoments, BatchNorm};
+use rankmill_graph::ops::binary::Binary;
+use rankmill_graph::ops::broadcast::{RepeatColumn, RepeatRow, Scaling};
+use rankmill_graph::ops::concat::{Columns, Concat, Pad};
+use rankmill_graph::ops::dropout::Dropout;
+use rankmill_graph::ops::fill::Fill;
+use rankmill_graph::ops::layer_norm::LayerNorm;
+use rankmill_graph::ops::leaf::{DenseInput, Parameter};
+use rankmill_graph::ops::loss::SigmoidCrossEntropy;
+use rankmill_graph::ops::matmul::MatMul;
+use rankmill_graph::ops::reduce::{HalfSquareSum, MeanRows, SumColumns, SumRows};
+use rankmill_graph::ops::sum::Sum;
+use rankmill_graph::ops::unary::Unary;
+use rankmill_graph::{Executor, Feed, Graph, GraphError, Shape, Value, differentiate};
+use rankmill_kernels::substrate::Pool;
+use rankmill_kernels::view::MatRef;
+
+const ROWS: usize = 70;
+
+/// Pseudo-random quarters in [-1, 1], never 0. Sums of products of them are sixteenths, so an offset of 1/32 keeps them away from
+/// 0, where a ReLU bends.
+fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..count)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let x = (state >> 40) as f32 / (1 << 23) as f32 - 1.0;
+            let quarter = (4.0 * x).round() / 4.0;
+            if quarter == 0.0 { 0.25 } else { quarter }
+        })
+        .collect()
+}
+
+struct Harness {
+    graph: Graph,
+    shapes: Vec<Shape>,
+}
+
+impl Harness {
+    /// A parameter whose gradient is checked.
+    fn parameter(&mut self, dims: &[usize]) -> Result<Value, GraphError> {
+        let shape = Shape::fixed(dims);
+        let index = self.graph.declare(&format!("p{}", self.shapes.len()), shape.clone(), true)?;
+        self.shapes.push(shape.clone());
+        self.graph.add(Parameter { index, shape }, &[])
+    }
+
+    /// Rows that depend on a parameter, so that gradients flow through them: `input ⊙ parameter row`.
+    fn rows(&mut self, width: usize) -> Result<Value, GraphError> {
+        let input = self.graph.add(DenseInput { slot: 0, width: 6 }, &[])?;
+        let weights = self.parameter(&[6, width])?;
+        self.graph.add(MatMul::PLAIN, &[input, weights])
+    }
+}
+
+impl Harness {
+    /// Adds 1/32 to all elements.
+    fn off_zero(&mut self, x: Value) -> Result<Value, GraphError> {
+        let shape = Shape::fixed(&self.graph.shape(x).dims.clone());
+        let offset = self.graph.add(Fill { shape, value: 1.0 / 32.0 }, &[])?;
+        self.graph.add(Binary::Add, &[x, offset])
+    }
+}
+
+/// Checks the gradients of `Σ output ⊙ r`, `r` random, with respect to all parameters.
+#[track_caller]
+fn check(name: &str, build: impl Fn(&mut Harness) -> Result<Value, GraphError>) {
+    let mut harness = Harness { graph: Graph::new(), shapes: Vec::new() };
+    let output = build(&mut harness).expect(name);
+    let mut graph = harness.graph;
+    let width = graph.shape(output).elements();
+    let upstream_width = width;
+    let weighted = if graph.shape(output).batch {
+        let upstream = graph.add(DenseInput { slot: 1, width: upstream_width }, &[]).expect(name);
+        let product = graph.add(Binary::Multiply, &[output, upstream]).expect(name);
+        let columns = graph.add(SumColumns, &[product]).expect(name);
+        graph.add(SumRows, &[columns]).expect(name)
+    } else {
+        assert_eq!(width, 1, "{name}: outputs without rows are scalars here");
+        output
+    };
+    let gradients = differentiate(&mut graph, weighted).expect(name);
+    assert_eq!(gradients.dense.len(), harness.shapes.len(), "{name}: every parameter has a gradient");
+    let mut outputs = vec![output];
+    outputs.extend(gradients.dense.iter().map(|(_, value)| *value));
+
+    let mut values: Vec<Vec<f32>> = harness.shapes.iter().enumerate().map(|(i, shape)| numbers(shape.elements(), i as u64 + 5)).collect();
+    let input = numbers(ROWS * 6, 1);
+    let upstream = numbers(ROWS * upstream_width, 2);
+    let dense = [MatRef::new(&input, ROWS, 6), MatRef::new(&upstream, ROWS, upstream_width)];
+    let feed = Feed { rows: ROWS, dense: &dense, ids: &[], seed: 7 };
+    let pool = Pool::new(2).expect("threads");
+    let mut executor = Executor::new(graph, &outputs, ROWS);
+    let mut loss = |values: &[Vec<f32>]| {
+        let views: Vec<MatRef<'_>> = values
+            .iter()
+            .zip(&harness.shapes)
+            .map(|(values, shape)| {
+                let (rows, cols) = shape.as_matrix();
+                MatRef::new(values, rows, cols)
+            })
+            .collect();
+        executor.run(&views, &feed, &pool);
+        // Summed here in double precision, so that the difference quotient is not lost in rounding.
+        let produced = executor.value(output).to_vec();
+        let weights = if produced.len() == 1 { &[1.0] } else { upstream.as_slice() };
+        let total: f64 = produced.iter().zip(weights).map(|(y, r)| f64::from(*y) * f64::from(*r)).sum();
+        let all: Vec<Vec<f32>> = gradients.dense.iter().map(|(_, value)| executor.value(*value).to_vec()).collect();
+        (total, all)
+    };
+    let (_, analytic) = loss(&values);
+    for p in 0..values.len() {
+        let largest = analytic[p].iter().fold(0.0_f32, |a, g| a.max(g.abs()));
+        assert!(largest > 1e-2, "{name}: a gradient of zeros proves nothing (parameter {p})");
+        let stride = (values[p].len() / 17).max(1);
+        for i in (0..values[p].len()).step_by(stride) {
+            let kept = values[p][i];
+            let h = 2e-3;
+            values[p][i] = kept + h;
+            let above = loss(&values).0;
+            values[p][i] = kept - h;
+            let below = loss(&values).0;
+            values[p][i] = kept;
+            let numeric = (above - below) / (2.0 * f64::from(h));
+            // Outputs near 1 in f32: errors of 1e-7 each, about 1e-6 in their sum, 1e-3 in the quotient.
+            let tolerance = 5e-3 * f64::from(largest) + 2e-3;
+            assert!((f64::from(analytic[p][i]) - numeric).abs() < tolerance, "{name}: parameter {p}[{i}]: {} {numeric}", analytic[p][i]);
+        }
+    }
+}
+
+#[test]
+fn products() {
+    check("x·w", |h| h.rows(9));
+    check("x·wᵀ", |h| {
+        let x = h.rows(5)?;
+        let w = h.parameter(&[8, 5])?;
+        h.graph.add(MatMul::TRANSPOSED, &[x, w])
+    });
+    check("dense with bias and relu, then a logit", |h| {
+        let x = h.rows(20)?;
+        let b = h.parameter(&[20])?;
+        let x = h.graph.add(Binary::Add, &[x, b])?;
+        let x = h.off_zero(x)?;
+        let x = h.graph.add(Unary::Relu, &[x])?;
+        let w = h.parameter(&[20, 1])?;
+        h.graph.add(MatMul::PLAIN, &[x, w])
+    });
+    check("one input, several products", |h| {
+        let x = h.rows(12)?;
+        let mut outputs = Vec::new();
+        for _ in 0..3 {
+            let w = h.parameter(&[12, 7])?;
+            outputs.push(h.graph.add(MatMul::PLAIN, &[x, w])?);
+        }
+        let product = h.graph.add(Binary::Multiply, &[outputs[0], outputs[1]])?;
+        h.graph.add(Concat, &[product, outputs[2], x])
+    });
+}
+
+#[test]
+fn elementwise() {
+    for op in [Unary::Relu, Unary::Sigmoid, Unary::Tanh, Unary::Scale(-1.5), Unary::Square, Unary::Copy] {
+        check(&format!("{op:?}"), |h| {
+            let x = h.rows(7)?;
+            let x = h.off_zero(x)?;
+            h.graph.add(op, &[x])
+        });
+    }
+    for op in [Binary::Add, Binary::Subtract, Binary::Multiply] {
+        check(&format!("{op:?}, equal shapes"), |h| {
+            let (a, b) = (h.rows(7)?, h.rows(7)?);
+            h.graph.add(op, &[a, b])
+        });
+        check(&format!("{op:?}, a row"), |h| {
+            let (a, b) = (h.rows(7)?, h.parameter(&[7])?);
+            h.graph.add(op, &[a, b])
+        });
+        check(&format!("{op:?}, a column"), |h| {
+            let (a, b) = (h.rows(1)?, h.rows(7)?);
+            h.graph.add(op, &[a, b])
+        });
+        check(&format!("{op:?}, a scalar"), |h| {
+            let (a, b) = (h.rows(7)?, h.parameter(&[])?);
+            h.graph.add(op, &[a, b])
+        });
+    }
+}
+
+#[test]
+fn norms() {
+    for relu in [false, true] {
+        check("layer norm", |h| {
+            let x = h.rows(11)?;
+            let (gamma, beta) = (h.parameter(&[11])?, h.parameter(&[11])?);
+            let y = h.graph.add(LayerNorm { epsilon: 1e-3, relu: false }, &[x, gamma, beta])?;
+            if relu { h.graph.add(Unary::Sigmoid, &[y]) } else { Ok(y) }
+        });
+    }
+    check("batch norm", |h| {
+        let x = h.rows(9)?;
+        let (gamma, beta) = (h.parameter(&[9])?, h.parameter(&[9])?);
+        let moments = h.graph.add(BatchMoments, &[x])?;
+        h.graph.add(BatchNorm { epsilon: 1e-3, relu: false }, &[x, moments, gamma, beta])
+    });
+}
+
+#[test]
+fn reductions_and_shapes() {
+    check("mean of squares", |h| {
+        let x = h.rows(1)?;
+        let x = h.graph.add(Unary::Square, &[x])?;
+        h.graph.add(MeanRows, &[x])
+    });
+    check("a mean, repeated and divided", |h| {
+        let x = h.rows(5)?;
+        let sum = h.graph.add(SumRows, &[x])?;
+        let rows = h.graph.add(RepeatRow(Scaling::InverseRows), &[sum])?;
+        h.graph.add(Binary::Multiply, &[rows, x])
+    });
+    check("half sum of squares", |h| {
+        let x = h.rows(5)?;
+        h.graph.add(HalfSquareSum, &[x])
+    });
+    check("sum over columns and back", |h| {
+        let x = h.rows(5)?;
+        let sum = h.graph.add(SumColumns, &[x])?;
+        let wide = h.graph.add(RepeatColumn(6), &[sum])?;
+        let mean = h.graph.add(MeanRows, &[wide])?;
+        let rows = h.graph.add(RepeatRow(Scaling::One), &[mean])?;
+        h.graph.add(Binary::Multiply, &[rows, wide])
+    });
+    check("concat, columns, pad", |h| {
+        let (a, b) = (h.rows(4)?, h.rows(5)?);
+        let joined = h.graph.add(Concat, &[a, b, a])?;
+        let part = h.graph.add(Columns { first: 2, width: 6 }, &[joined])?;
+        let padded = h.graph.add(Pad { first: 1, width: 13 }, &[part])?;
+        h.graph.add(Sum, &[padded, joined])
+    });
+    check("dropout", |h| {
+        let x = h.rows(8)?;
+        h.graph.add(Dropout { rate: 0.3, salt: 3 }, &[x])
+    });
+    check("cross entropy", |h| {
+        let z = h.rows(1)?;
+        let y = h.graph.add(DenseInput { slot: 1, width: 1 }, &[])?;
+        h.graph.add(SigmoidCrossEntropy, &[z, y])
+    });
+}
+
+/// A network with all kinds of phases gives the same bits for any number of threads, batch cut and reuse of buffers.
+#[test]
+fn threads_do_not_change_bits() {
+    let mut harness = Harness { graph: Graph::new(), shapes: Vec::new() };
+    let build = |h: &mut Harness| -> Result<Value, GraphError> {
+        let x = h.rows(48)?;
+        let (gamma, beta) = (h.parameter(&[48])?, h.parameter(&[48])?);
+        let moments = h.graph.add(BatchMoments, &[x])?;
+        let y = h.graph.add(BatchNorm { epsilon: 1e-3, relu: false }, &[x, moments, gamma, beta])?;
+        let y = h.graph.add(Unary::Relu, &[y])?;
+        let w = h.parameter(&[48, 33])?;
+        let y = h.graph.add(MatMul::PLAIN, &[y, w])?;
+        h.graph.add(HalfSquareSum, &[y])
+    };
+    let loss = build(&mut harness).expect("builds");
+    let gradients = differentiate(&mut harness.graph, loss).expect("has gradients");
+    let outputs: Vec<Value> = gradients.dense.iter().map(|(_, value)| *value).collect();
+    let values: Vec<Vec<f32>> = harness.shapes.iter().enumerate().map(|(i, shape)| numbers(shape.elements(), i as u64)).collect();
+    let views: Vec<MatRef<'_>> =
+        values.iter().zip(&harness.shapes).map(|(values, shape)| MatRef::new(values, shape.as_matrix().0, shape.as_matrix().1)).collect();
+    for rows in [1, 63, 64, 65, 300] {
+        let input = numbers(rows * 6, 1);
+        let dense = [MatRef::new(&input, rows, 6)];
+        let feed = Feed { rows, dense: &dense, ids: &[], seed: 0 };
+        let runs: Vec<Vec<Vec<f32>>> = [1, 2, 3, 5]
+            .iter()
+            .map(|threads| {
+                let mut executor = Executor::new(harness.graph.clone(), &outputs, 64);
+                let pool = Pool::new(*threads).expect("threads");
+                executor.run(&views, &feed, &pool);
+                executor.run(&views, &feed, &pool);
+                outputs.iter().map(|value| executor.value(*value).to_vec()).collect()
+            })
+            .collect();
+        assert!(runs.windows(2).all(|pair| pair[0] == pair[1]), "{rows} rows");
+    }
+}
