@@ -22,6 +22,8 @@ mod places;
 pub mod proto;
 mod source;
 mod textproto;
+mod validate;
+mod walk;
 mod writer;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span, did_you_mean, nearest};
@@ -29,3 +31,4 @@ pub use edit::Edits;
 pub use features::{Feature, FeatureGroup, GroupFeature, InputField};
 pub use pipeline::Pipeline;
 pub use prost_types;
+pub use validate::validate;

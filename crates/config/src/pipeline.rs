@@ -154,6 +154,11 @@ impl Pipeline {
         best
     }
 
+    /// The config as a message that can be walked by its descriptors.
+    pub(crate) fn message(&self) -> &DynamicMessage {
+        &self.message
+    }
+
     /// Whether a path is set, by the file or by an edit.
     #[must_use]
     pub fn is_set(&self, path: &str) -> bool {
