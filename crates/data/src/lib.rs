@@ -1,1 +1,23 @@
+//! Rows in, feature batches out.
+//!
+//! A [`Reader`] takes the lines of files in the order of training or of one pass, cuts them into fields ([`RawRows`]) and hands them to
+//! a [`FeatureSet`], which makes the columns of a [`FeatureBatch`]. Other sources of rows fill [`RawRows`] themselves.
 //! See `ARCHITECTURE.md` for the place of this crate.
+
+mod batch;
+mod error;
+mod features;
+pub mod number;
+mod reader;
+mod rows;
+mod sources;
+mod statistics;
+
+pub use batch::{Column, Combiner, DenseColumn, FeatureBatch, FeatureCounts, FeatureKind, FeatureSpec, KeptColumn, Observed};
+pub use error::{DataError, Report, Rule, SkippedCause, shown};
+pub use features::{FeatureSet, OnError};
+pub use rankmill_kernels::ids::IdColumn;
+pub use reader::{Batch, Mode, Reader, ReaderOptions};
+pub use rows::{FieldOrder, Origin, Quotes, RawRows, Splitting};
+pub use sources::{InputFile, Position, TextFormat, expand_inputs};
+pub use statistics::{FeatureStatistics, Statistics};

@@ -1,0 +1,191 @@
+//! Input fields with their types: text into numbers, and what an empty field stands for (EasyRec behaviours 1 and 2).
+
+use rankmill_config::proto::dataset_config::FieldType;
+
+use crate::error::{DataError, Rule, shown};
+use crate::number::{parse_bool, parse_float32, parse_float64, parse_int32, parse_int64};
+use crate::rows::RawRows;
+
+/// The rows of a batch that are still good: indices into the raw rows.
+pub(crate) type LiveRows = [u32];
+
+/// An input field as `data_config.input_fields` declares it.
+#[derive(Clone, Debug)]
+pub(crate) struct Field {
+    /// Its place among the columns of the raw rows.
+    pub(crate) column: usize,
+    pub(crate) name: String,
+    pub(crate) kind: FieldType,
+    pub(crate) default: FieldDefault,
+    /// Whether an empty number takes the default; in `CSVInputEx` it is an error.
+    pub(crate) empty_numbers: EmptyNumbers,
+}
+
+/// What an empty number means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EmptyNumbers {
+    Default,
+    Error,
+}
+
+/// The value of an empty field.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum FieldDefault {
+    Integer(i64),
+    Number(f64),
+    Text(Vec<u8>),
+}
+
+impl FieldDefault {
+    /// `default_val` read as Python's `int`, `float` or string; `None` if it is not of the field's type.
+    pub(crate) fn new(kind: FieldType, default_val: &str) -> Option<FieldDefault> {
+        let text = default_val.trim();
+        Some(match kind {
+            FieldType::String => FieldDefault::Text(default_val.as_bytes().to_vec()),
+            FieldType::Float | FieldType::Double if text.is_empty() => FieldDefault::Number(0.0),
+            FieldType::Float | FieldType::Double => FieldDefault::Number(text.parse().ok()?),
+            FieldType::Bool => FieldDefault::Integer(i64::from(text.eq_ignore_ascii_case("true"))),
+            FieldType::Int32 | FieldType::Int64 if text.is_empty() => FieldDefault::Integer(0),
+            FieldType::Int32 => FieldDefault::Integer(i64::from(text.parse::<i32>().ok()?)),
+            FieldType::Int64 => FieldDefault::Integer(text.parse().ok()?),
+        })
+    }
+}
+
+/// The values of one field over the live rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Values<'a> {
+    Text(TextValues<'a>),
+    Integers(&'a [i64]),
+    /// Like integers, 0 and 1, but written `false` and `true`.
+    Booleans(&'a [i64]),
+    Floats(&'a [f32]),
+    Doubles(&'a [f64]),
+}
+
+/// The values of a STRING field over the live rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TextValues<'a> {
+    pub(crate) rows: &'a RawRows,
+    pub(crate) live: &'a LiveRows,
+    pub(crate) column: usize,
+    pub(crate) default: &'a [u8],
+}
+
+impl<'a> TextValues<'a> {
+    /// The text of each row, the default where it is empty.
+    #[inline]
+    pub(crate) fn iter(self) -> impl Iterator<Item = &'a [u8]> {
+        self.live.iter().map(move |&row| {
+            let text = self.rows.field(row as usize, self.column);
+            if text.is_empty() { self.default } else { text }
+        })
+    }
+}
+
+/// The parsed values of a number field, kept from batch to batch for their memory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Parsed {
+    integers: Vec<i64>,
+    floats: Vec<f32>,
+    doubles: Vec<f64>,
+    /// Rows whose field was empty.
+    pub(crate) empty: u64,
+}
+
+impl Parsed {
+    /// Parses the field of every live row.
+    pub(crate) fn parse(&mut self, field: &Field, rows: &RawRows, live: &LiveRows, errors: &mut RowErrors<'_>) {
+        self.empty = 0;
+        let integer_default = if let FieldDefault::Integer(value) = field.default { value } else { 0 };
+        let number_default = if let FieldDefault::Number(value) = field.default { value } else { 0.0 };
+        let mut reading = Reading { field, rows, live, empty: &mut self.empty, errors };
+        match field.kind {
+            FieldType::String => {}
+            FieldType::Int32 => {
+                reading.numbers(&mut self.integers, integer_default, |text| parse_int32(text).map(i64::from), Rule::NotInt32);
+            }
+            FieldType::Int64 => reading.numbers(&mut self.integers, integer_default, parse_int64, Rule::NotInt64),
+            FieldType::Bool => {
+                reading.numbers(&mut self.integers, integer_default, |text| parse_bool(text).map(i64::from), Rule::NotBool);
+            }
+            FieldType::Float => reading.numbers(&mut self.floats, number_default as f32, parse_float32, Rule::NotFloat),
+            FieldType::Double => reading.numbers(&mut self.doubles, number_default, parse_float64, Rule::NotDouble),
+        }
+    }
+
+    /// The values that were parsed, or the texts of a STRING field.
+    pub(crate) fn values<'a>(&'a self, field: &'a Field, rows: &'a RawRows, live: &'a LiveRows) -> Values<'a> {
+        match field.kind {
+            FieldType::Int32 | FieldType::Int64 => Values::Integers(&self.integers),
+            FieldType::Bool => Values::Booleans(&self.integers),
+            FieldType::Float => Values::Floats(&self.floats),
+            FieldType::Double => Values::Doubles(&self.doubles),
+            FieldType::String => {
+                let default = if let FieldDefault::Text(text) = &field.default { text } else { &[][..] };
+                Values::Text(TextValues { rows, live, column: field.column, default })
+            }
+        }
+    }
+}
+
+struct Reading<'a, 'b> {
+    field: &'a Field,
+    rows: &'a RawRows,
+    live: &'a LiveRows,
+    empty: &'a mut u64,
+    errors: &'a mut RowErrors<'b>,
+}
+
+impl Reading<'_, '_> {
+    #[inline]
+    fn numbers<T: Copy>(&mut self, values: &mut Vec<T>, default: T, parse: impl Fn(&[u8]) -> Option<T>, rule: Rule) {
+        values.clear();
+        for (at, &row) in self.live.iter().enumerate() {
+            let text = self.rows.field(row as usize, self.field.column);
+            let value = if text.is_empty() {
+                *self.empty += 1;
+                if self.field.empty_numbers == EmptyNumbers::Error {
+                    self.errors.push(at, &self.field.name, text, Rule::EmptyNumber);
+                }
+                Some(default)
+            } else {
+                parse(text)
+            };
+            values.push(value.unwrap_or_else(|| {
+                self.errors.push(at, &self.field.name, text, rule.clone());
+                default
+            }));
+        }
+    }
+}
+
+/// The errors of a batch, at most one per row.
+#[derive(Debug)]
+pub(crate) struct RowErrors<'a> {
+    rows: &'a RawRows,
+    live: &'a LiveRows,
+    found: Vec<(u32, DataError)>,
+}
+
+impl<'a> RowErrors<'a> {
+    pub(crate) fn new(rows: &'a RawRows, live: &'a LiveRows) -> RowErrors<'a> {
+        RowErrors { rows, live, found: Vec::new() }
+    }
+
+    /// An error of the live row `at`.
+    #[cold]
+    pub(crate) fn push(&mut self, at: usize, column: &str, value: &[u8], rule: Rule) {
+        let row = self.live[at];
+        let (file, line) = self.rows.place(row as usize);
+        let (column, value) = (Some(column.to_string()), Some(shown(value)));
+        self.found.push((row, DataError { file: file.to_string(), row: line, column, value, rule }));
+    }
+
+    /// The first error of each row that has one, by row.
+    pub(crate) fn into_first_of_each_row(mut self) -> Vec<(u32, DataError)> {
+        self.found.sort_by_key(|(row, _)| *row);
+        self.found.dedup_by_key(|(row, _)| *row);
+        self.found
+    }
+}

@@ -1,0 +1,106 @@
+//! `IdFeature`: one value, one row of a table (EasyRec behaviours 6 to 10).
+//!
+//! - `hash_bucket_size` wins over `vocab_list`, `vocab_file` and `num_buckets`.
+//! - An empty string is missing: no row, a zero vector. So is the integer -1, but only with `num_buckets`.
+//! - Integers are hashed as decimal text, floating-point numbers as text with `precision` decimals, bools as `true` and `false`.
+//! - An empty string with `num_buckets` stops EasyRec; here it is missing like any other empty string.
+
+use rankmill_kernels::ids::IdColumn;
+
+use super::fields::{RowErrors, Values};
+use super::ids::{IdRule, hashed, hashed_integer, in_range, in_vocabulary, integer_in_vocabulary};
+use crate::batch::FeatureCounts;
+use crate::error::Rule;
+use crate::number::{parse_int32, write_float};
+
+/// An `IdFeature`, ready to run.
+#[derive(Clone, Debug)]
+pub(crate) struct IdFeature {
+    pub(crate) input: String,
+    pub(crate) rule: IdRule,
+    /// Decimals of floating-point numbers.
+    pub(crate) precision: usize,
+}
+
+impl IdFeature {
+    /// The ids of the live rows; `empty` is how many of them had an empty number.
+    pub(crate) fn transform(&self, values: Values<'_>, rows: usize, empty: u64, errors: &mut RowErrors<'_>) -> (IdColumn, FeatureCounts) {
+        let mut ids = Vec::with_capacity(rows);
+        let mut counts = FeatureCounts { missing: empty, out_of_range: 0 };
+        let outside = &mut counts.out_of_range;
+        let mut text = Vec::new();
+        match (&self.rule, values) {
+            (IdRule::Hash { buckets }, Values::Integers(values)) => ids.extend(values.iter().map(|&value| hashed_integer(value, *buckets))),
+            (IdRule::Hash { buckets }, Values::Booleans(values)) => ids.extend(values.iter().map(|&value| hashed(truth(value), *buckets))),
+            (IdRule::Hash { buckets }, Values::Floats(values)) => ids.extend(values.iter().map(|&value| {
+                write_float(f64::from(value), self.precision, &mut text);
+                hashed(&text, *buckets)
+            })),
+            (IdRule::Hash { buckets }, Values::Doubles(values)) => ids.extend(values.iter().map(|&value| {
+                write_float(value, self.precision, &mut text);
+                hashed(&text, *buckets)
+            })),
+            (IdRule::Vocabulary { places }, Values::Integers(values)) => {
+                ids.extend(values.iter().map(|&value| integer_in_vocabulary(places, value, outside)));
+            }
+            (IdRule::Vocabulary { places }, Values::Booleans(values)) => {
+                ids.extend(values.iter().map(|&value| in_vocabulary(places, truth(value), outside)));
+            }
+            (IdRule::Number { buckets }, Values::Integers(values) | Values::Booleans(values)) => {
+                return self.optional(values.iter(), rows, counts, |&value, counts| {
+                    (value != -1).then(|| in_range(value, *buckets, &mut counts.out_of_range))
+                });
+            }
+            (IdRule::Hash { buckets }, Values::Text(values)) => {
+                return self.optional(values.iter(), rows, counts, |text, _| (!text.is_empty()).then(|| hashed(text, *buckets)));
+            }
+            (IdRule::Vocabulary { places }, Values::Text(values)) => {
+                return self.optional(values.iter(), rows, counts, |text, counts| {
+                    (!text.is_empty()).then(|| in_vocabulary(places, text, &mut counts.out_of_range))
+                });
+            }
+            (IdRule::Number { buckets }, Values::Text(values)) => {
+                return self.optional(values.iter().enumerate(), rows, counts, |(at, text), counts| {
+                    if text.is_empty() {
+                        return None;
+                    }
+                    let Some(value) = parse_int32(text) else {
+                        errors.push(at, &self.input, text, Rule::NotInt32);
+                        return None;
+                    };
+                    (value != -1).then(|| in_range(i64::from(value), *buckets, &mut counts.out_of_range))
+                });
+            }
+            (IdRule::Vocabulary { .. } | IdRule::Number { .. }, Values::Floats(_) | Values::Doubles(_)) => {
+                unreachable!("FeatureSet::new refuses floating-point inputs with a vocabulary or num_buckets")
+            }
+        }
+        let offsets = (0..=rows as u32).collect();
+        (IdColumn { offsets, ids, weights: None }, counts)
+    }
+
+    /// A column in which rows may have no id.
+    #[inline]
+    fn optional<T>(
+        &self,
+        values: impl Iterator<Item = T>,
+        rows: usize,
+        mut counts: FeatureCounts,
+        mut id: impl FnMut(T, &mut FeatureCounts) -> Option<u32>,
+    ) -> (IdColumn, FeatureCounts) {
+        let mut column = IdColumn { offsets: Vec::with_capacity(rows + 1), ids: Vec::with_capacity(rows), weights: None };
+        column.offsets.push(0);
+        for value in values {
+            match id(value, &mut counts) {
+                Some(id) => column.ids.push(id),
+                None => counts.missing += 1,
+            }
+            column.offsets.push(column.ids.len() as u32);
+        }
+        (column, counts)
+    }
+}
+
+fn truth(value: i64) -> &'static [u8] {
+    if value == 0 { b"false" } else { b"true" }
+}

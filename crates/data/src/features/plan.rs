@@ -1,0 +1,274 @@
+//! From a config to its [`FeatureSet`]: which features, labels and keys there are and which fields they read.
+
+use std::collections::BTreeMap;
+
+use rankmill_config::proto::{self, WideOrDeep, dataset_config::FieldType, eval_metrics::Metric};
+use rankmill_config::{Diagnostic, Diagnostics, Feature as Declared, Pipeline, did_you_mean};
+
+use super::build::{Built, Declaration};
+use super::fields::{EmptyNumbers, Field, FieldDefault, Parsed};
+use super::set::{Label, OnError, PlannedFeature};
+use super::tag::Separator;
+use super::{Feature, FeatureSet};
+use crate::batch::{FeatureKind, FeatureSpec};
+
+/// How the groups use a feature.
+#[derive(Clone, Debug, Default)]
+struct Usage {
+    deep: bool,
+    wide: bool,
+    /// The place in a group that names it first.
+    path: String,
+}
+
+pub(super) fn feature_set(pipeline: &Pipeline) -> Result<FeatureSet, Diagnostics> {
+    let mut planner = Planner { pipeline, problems: Vec::new(), fields: Vec::new() };
+    let missing = proto::DatasetConfig::default();
+    let data = pipeline.proto.data_config.as_ref().unwrap_or(&missing);
+    if data.input_fields.is_empty() {
+        planner.problem("data_config", "declares no input_fields");
+    }
+    planner.read_fields(data);
+    planner.refuse_unsupported(data);
+    let usages = planner.usages();
+    let mut set = FeatureSet {
+        specs: Vec::new(),
+        features: Vec::new(),
+        fields: Vec::new(),
+        labels: Vec::new(),
+        label_names: data.label_fields.clone(),
+        sample_weight: None,
+        key_names: Vec::new(),
+        keys: Vec::new(),
+        kept: Vec::new(),
+        on_error: if data.ignore_error() { OnError::Skip } else { OnError::Stop },
+        parsed: Vec::new(),
+    };
+    planner.add_features(&usages, &mut set);
+    planner.add_labels(data, &mut set);
+    planner.add_sample_weight(data, &mut set);
+    planner.add_keys(&mut set);
+    if !planner.problems.is_empty() {
+        return Err(Diagnostics(planner.problems));
+    }
+    set.parsed = vec![Parsed::default(); planner.fields.len()];
+    set.fields = planner.fields;
+    Ok(set)
+}
+
+struct Planner<'a> {
+    pipeline: &'a Pipeline,
+    problems: Vec<Diagnostic>,
+    fields: Vec<Field>,
+}
+
+impl Planner<'_> {
+    fn problem(&mut self, path: &str, message: impl Into<String>) {
+        self.problems.push(self.pipeline.error(path, message));
+    }
+
+    /// The index of an input field, or a diagnostic at `path`.
+    fn field(&mut self, name: &str, path: &str) -> Option<usize> {
+        let found = self.fields.iter().position(|field| field.name == name);
+        if found.is_none() {
+            let near = did_you_mean(name, self.fields.iter().map(|field| field.name.as_str()));
+            let message = format!("`{name}` is none of data_config.input_fields");
+            self.problems.push(self.pipeline.error(path, message).with_help(near));
+        }
+        found
+    }
+
+    fn read_fields(&mut self, data: &proto::DatasetConfig) {
+        let ex = data.input_type() == proto::dataset_config::InputType::CsvInputEx;
+        let empty_numbers = if ex { EmptyNumbers::Error } else { EmptyNumbers::Default };
+        for (column, input) in self.pipeline.input_fields().into_iter().enumerate() {
+            // CSVInputEx reads every integer as INT64 and every DOUBLE as FLOAT.
+            let kind = match input.config.input_type() {
+                FieldType::Int32 if ex => FieldType::Int64,
+                FieldType::Double if ex => FieldType::Float,
+                kind => kind,
+            };
+            let default_val = if ex && kind == FieldType::String { "" } else { input.config.default_val() };
+            let default = FieldDefault::new(kind, default_val);
+            if default.is_none() {
+                let message = format!("\"{}\" is not of the type {}", default_val, input.config.input_type().as_str_name());
+                self.problem(&format!("{}.default_val", input.path), message);
+            }
+            if self.fields.iter().any(|field| field.name == input.name) {
+                self.problem(&format!("{}.input_name", input.path), format!("`{}` is declared twice", input.name));
+            }
+            let default = default.unwrap_or(FieldDefault::Integer(0));
+            self.fields.push(Field { column, name: input.name, kind, default, empty_numbers });
+        }
+    }
+
+    fn refuse_unsupported(&mut self, data: &proto::DatasetConfig) {
+        if data.sampler.is_some() {
+            self.problem("data_config", "negative samplers are not supported yet");
+        }
+        if !data.extra_label_func.is_empty() {
+            self.problem("data_config.extra_label_func[0]", "is not supported yet");
+        }
+        for (at, input) in data.input_fields.iter().enumerate() {
+            if input.user_define_fn.is_some() {
+                self.problem(&format!("data_config.input_fields[{at}].user_define_fn"), "is not supported yet");
+            }
+        }
+        let attention = self.pipeline.proto.model_config.as_ref().is_some_and(|model| !model.seq_att_groups.is_empty());
+        if attention {
+            self.problem("model_config.seq_att_groups[0]", "sequence groups are not supported yet");
+        }
+        for group in self.pipeline.feature_groups() {
+            if !group.config.sequence_features.is_empty() {
+                self.problem(&format!("{}.sequence_features[0]", group.path), "sequence groups are not supported yet");
+            }
+        }
+    }
+
+    /// The features that groups use.
+    fn usages(&mut self) -> BTreeMap<String, Usage> {
+        let mut usages = BTreeMap::<String, Usage>::new();
+        let groups = self.pipeline.feature_groups();
+        for group in &groups {
+            let kind = group.config.wide_deep();
+            for feature in &group.features {
+                let usage = usages.entry(feature.name.clone()).or_insert_with(|| Usage { path: feature.path.clone(), ..Usage::default() });
+                usage.wide |= kind != WideOrDeep::Deep;
+                usage.deep |= kind != WideOrDeep::Wide;
+            }
+        }
+        if groups.is_empty() {
+            self.problem("model_config", "has no feature_groups");
+        }
+        usages
+    }
+
+    fn add_features(&mut self, usages: &BTreeMap<String, Usage>, set: &mut FeatureSet) {
+        let pipeline = self.pipeline;
+        let declared = pipeline.features();
+        for (name, usage) in usages {
+            if !declared.iter().any(|feature| feature.name == *name) {
+                let near = did_you_mean(name, declared.iter().map(|feature| feature.name.as_str()));
+                self.problems.push(pipeline.error(&usage.path, format!("no feature is named `{name}`")).with_help(near));
+            }
+        }
+        for (at, feature) in declared.iter().enumerate() {
+            let Some(usage) = usages.get(&feature.name) else {
+                continue;
+            };
+            if declared[..at].iter().any(|earlier| earlier.name == feature.name) {
+                self.problem(&feature.path, format!("the feature `{}` is declared twice", feature.name));
+                continue;
+            }
+            self.add_feature(feature, usage, &declared, set);
+        }
+    }
+
+    fn add_feature(&mut self, feature: &Declared<'_>, usage: &Usage, declared: &[Declared<'_>], set: &mut FeatureSet) {
+        let path = &feature.path;
+        if feature.config.input_names.is_empty() {
+            self.problem(path, format!("the feature `{}` has no input_names", feature.name));
+            return;
+        }
+        let mut inputs = Vec::new();
+        for (at, name) in feature.config.input_names.iter().enumerate() {
+            inputs.extend(self.field(name, &format!("{path}.input_names[{at}]")));
+        }
+        if inputs.len() != feature.config.input_names.len() {
+            return;
+        }
+        let declaration = Declaration {
+            name: &feature.name,
+            config: &feature.config,
+            inputs: inputs.iter().map(|&input| self.fields[input].kind).collect(),
+            deep: usage.deep,
+            wide: usage.wide,
+        };
+        let Built { feature: built, combiner, table_suffix } = match super::build(&declaration) {
+            Ok(built) => built,
+            Err(problem) => {
+                let place = if problem.setting.is_empty() { path.clone() } else { format!("{path}.{}", problem.setting) };
+                self.problem(&place, format!("feature `{}`: {}", feature.name, problem.message));
+                return;
+            }
+        };
+        let kind = match &built {
+            Feature::Id(id) => FeatureKind::Ids { rows: id.rule.rows() as usize, weighted: false },
+            Feature::Tag(tag) => FeatureKind::Ids { rows: tag.rule.rows() as usize, weighted: tag.is_weighted() },
+            Feature::Raw(raw) => match raw.table_rows() {
+                Some(rows) => FeatureKind::Ids { rows, weighted: raw.is_weighted() },
+                None => FeatureKind::Dense { width: raw.width },
+            },
+        };
+        let embedding_dim = feature.config.embedding_dim() as usize;
+        if usage.deep && embedding_dim == 0 && matches!(kind, FeatureKind::Ids { .. }) {
+            self.problem(path, format!("feature `{}`: needs an embedding_dim above 0 in a deep group", feature.name));
+            return;
+        }
+        let shares = |other: &&Declared<'_>| other.config.embedding_name == feature.config.embedding_name;
+        let is_shared = feature.config.embedding_name.is_some() && declared.iter().filter(shares).count() > 1;
+        set.specs.push(FeatureSpec {
+            name: feature.name.clone(),
+            path: path.clone(),
+            kind,
+            embedding_dim,
+            combiner,
+            table_suffix,
+            embedding_name: feature.config.embedding_name.clone().filter(|_| is_shared),
+            initializer: feature.config.initializer.clone(),
+        });
+        set.features.push(PlannedFeature { feature: built, first: inputs[0], second: inputs.get(1).copied() });
+    }
+
+    fn add_labels(&mut self, data: &proto::DatasetConfig, set: &mut FeatureSet) {
+        for (at, name) in data.label_fields.iter().enumerate() {
+            let Some(field) = self.field(name, &format!("data_config.label_fields[{at}]")) else {
+                continue;
+            };
+            let width = data.label_dim.get(at).copied().unwrap_or(1).max(1) as usize;
+            if width > 1 && self.fields[field].kind != FieldType::String {
+                self.problem(&format!("data_config.label_dim[{at}]"), format!("label `{name}` must be STRING to hold several values"));
+            }
+            let separator = match data.label_sep.get(at) {
+                Some(separator) => Separator::new(separator),
+                None if width > 1 => {
+                    self.problem("data_config.label_fields", format!("label `{name}` has several values but no label_sep"));
+                    Separator::None
+                }
+                None => Separator::None,
+            };
+            set.labels.push(Label { field, width, separator });
+        }
+    }
+
+    fn add_sample_weight(&mut self, data: &proto::DatasetConfig, set: &mut FeatureSet) {
+        if let Some(name) = data.sample_weight.as_deref().filter(|name| !name.is_empty()) {
+            set.sample_weight = self.field(name, "data_config.sample_weight");
+        }
+    }
+
+    /// The keys of grouped metrics: a feature stands for its first input (EasyRec behaviour 55).
+    fn add_keys(&mut self, set: &mut FeatureSet) {
+        let pipeline = self.pipeline;
+        let metrics = pipeline.proto.eval_config.as_ref().map_or(&[][..], |eval| &eval.metrics_set);
+        let features = pipeline.features();
+        for (at, metric) in metrics.iter().enumerate() {
+            let (name, path) = match &metric.metric {
+                Some(Metric::Gauc(gauc)) => (gauc.uid_field(), format!("eval_config.metrics_set[{at}].gauc.uid_field")),
+                Some(Metric::SessionAuc(auc)) => {
+                    (auc.session_id_field(), format!("eval_config.metrics_set[{at}].session_auc.session_id_field"))
+                }
+                _ => continue,
+            };
+            if set.key_names.iter().any(|known| known == name) {
+                continue;
+            }
+            let feature = features.iter().find(|feature| feature.name == name);
+            let input = feature.and_then(|feature| feature.config.input_names.first()).map_or(name, String::as_str);
+            if let Some(field) = self.field(input, &path) {
+                set.key_names.push(name.to_string());
+                set.keys.push(field);
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! `TagFeature`: any number of values in one field (EasyRec behaviours 11 to 13).
+//!
+//! - The field is cut at every character of `separator` (empty: into bytes); empty tags are passed over. No tags, no rows.
+//! - `kv_separator`: each tag is a key and a weight. Two inputs: ids in the first, weights in the second, as many as ids in each row.
+//!   (EasyRec compares the counts over the whole batch only and would pair ids and weights of different rows.)
+//! - Combiners mean and sqrtn drop ids whose weight is not above 0.
+//! - With `num_buckets`, -1 is an ordinary number out of range, unlike in an `IdFeature`.
+
+use rankmill_kernels::ids::IdColumn;
+
+use super::fields::{RowErrors, Values};
+use super::ids::{IdRule, hashed, in_range, in_vocabulary};
+use crate::batch::{Combiner, FeatureCounts};
+use crate::error::{Rule, shown};
+use crate::number::{parse_float32, parse_int32};
+
+/// A `TagFeature`, ready to run.
+#[derive(Clone, Debug)]
+pub(crate) struct TagFeature {
+    pub(crate) name: String,
+    pub(crate) input: String,
+    pub(crate) rule: IdRule,
+    pub(crate) separator: Separator,
+    pub(crate) weights: Weights,
+    pub(crate) combiner: Combiner,
+}
+
+/// Where weights come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Weights {
+    /// Every weight is 1.
+    None,
+    /// Behind this separator in each tag.
+    Key { separator: Separator, shown: String },
+    /// From a second input.
+    Input { name: String },
+}
+
+/// Cuts a text into its parts.
+#[derive(Clone, Debug)]
+pub(crate) enum Separator {
+    /// At one byte.
+    One(u8),
+    /// At any of several bytes.
+    Several(Box<[bool; 256]>),
+    /// Behind every byte.
+    None,
+}
+
+impl Separator {
+    pub(crate) fn new(characters: &str) -> Separator {
+        match characters.as_bytes() {
+            [] => Separator::None,
+            [one] => Separator::One(*one),
+            several => {
+                let mut table = Box::new([false; 256]);
+                for &byte in several {
+                    table[usize::from(byte)] = true;
+                }
+                Separator::Several(table)
+            }
+        }
+    }
+
+    /// The parts of `text` that are not empty, in order, as `tf.string_split` gives them.
+    #[inline]
+    pub(crate) fn parts<'a>(&self, text: &'a [u8], mut take: impl FnMut(&'a [u8])) {
+        match self {
+            Separator::None => text.chunks(1).for_each(take),
+            Separator::One(separator) => {
+                let mut start = 0;
+                for end in memchr::memchr_iter(*separator, text) {
+                    if end > start {
+                        take(&text[start..end]);
+                    }
+                    start = end + 1;
+                }
+                if start < text.len() {
+                    take(&text[start..]);
+                }
+            }
+            Separator::Several(table) => {
+                text.split(|byte| table[usize::from(*byte)]).filter(|part| !part.is_empty()).for_each(take);
+            }
+        }
+    }
+
+    /// The two parts of a text with exactly one separator; either may be empty.
+    fn pair<'a>(&self, text: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let is_separator = |byte: &u8| match self {
+            Separator::One(separator) => byte == separator,
+            Separator::Several(table) => table[usize::from(*byte)],
+            Separator::None => false,
+        };
+        let mut parts = text.split(is_separator);
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(key), Some(weight), None) => Some((key, weight)),
+            _ => None,
+        }
+    }
+}
+
+impl TagFeature {
+    /// Whether its ids have weights.
+    pub(crate) fn is_weighted(&self) -> bool {
+        !matches!(self.weights, Weights::None)
+    }
+
+    /// The ids of the live rows. `weights` is the second input; `empty` is how many rows had an empty number in the first.
+    pub(crate) fn transform(
+        &self,
+        values: Values<'_>,
+        weights: Option<Values<'_>>,
+        rows: usize,
+        empty: u64,
+        errors: &mut RowErrors<'_>,
+    ) -> (IdColumn, FeatureCounts) {
+        let mut tags = Tags {
+            feature: self,
+            column: IdColumn { offsets: Vec::with_capacity(rows + 1), ids: Vec::with_capacity(2 * rows), weights: None },
+            weights: Vec::new(),
+            counts: FeatureCounts { missing: empty, out_of_range: 0 },
+        };
+        tags.column.offsets.push(0);
+        let mut decimal = Vec::new();
+        for_each_text(values, &mut decimal, |at, text| tags.row(at, text, errors));
+        if let Some(weights) = weights {
+            tags.read_weights(weights, errors);
+        }
+        tags.finish()
+    }
+}
+
+/// Calls `take` with the text of each row: strings as they are, numbers in decimal.
+fn for_each_text(values: Values<'_>, decimal: &mut Vec<u8>, mut take: impl FnMut(usize, &[u8])) {
+    match values {
+        Values::Text(values) => values.iter().enumerate().for_each(|(at, text)| take(at, text)),
+        Values::Integers(values) | Values::Booleans(values) => values.iter().enumerate().for_each(|(at, &value)| {
+            decimal.clear();
+            decimal.extend_from_slice(rankmill_kernels::fingerprint::Decimal::new(value).as_bytes());
+            take(at, decimal);
+        }),
+        Values::Floats(_) | Values::Doubles(_) => unreachable!("FeatureSet::new refuses floating-point inputs of tags"),
+    }
+}
+
+/// The column while it grows.
+struct Tags<'a> {
+    feature: &'a TagFeature,
+    column: IdColumn,
+    weights: Vec<f32>,
+    counts: FeatureCounts,
+}
+
+impl Tags<'_> {
+    /// Adds the tags of one row.
+    #[inline]
+    fn row(&mut self, at: usize, text: &[u8], errors: &mut RowErrors<'_>) {
+        let feature = self.feature;
+        let before = self.column.ids.len();
+        match (&feature.rule, &feature.weights) {
+            (IdRule::Hash { buckets }, Weights::None | Weights::Input { .. }) => {
+                feature.separator.parts(text, |tag| self.column.ids.push(hashed(tag, *buckets)));
+            }
+            _ => feature.separator.parts(text, |tag| self.tag(at, text, tag, errors)),
+        }
+        if self.column.ids.len() == before {
+            self.counts.missing += 1;
+        }
+        self.column.offsets.push(self.column.ids.len() as u32);
+    }
+
+    fn tag(&mut self, at: usize, text: &[u8], tag: &[u8], errors: &mut RowErrors<'_>) {
+        let feature = self.feature;
+        let mut key = tag;
+        if let Weights::Key { separator, shown: separator_shown } = &feature.weights {
+            let Some((before, weight)) = separator.pair(tag) else {
+                errors.push(at, &feature.input, text, Rule::KeyValue { tag: shown(tag), separator: separator_shown.clone() });
+                return;
+            };
+            let Some(weight_value) = parse_float32(weight) else {
+                errors.push(at, &feature.input, text, Rule::WeightNotNumber { weight: shown(weight) });
+                return;
+            };
+            self.weights.push(weight_value);
+            key = before;
+        }
+        let id = match &feature.rule {
+            IdRule::Hash { buckets } => hashed(key, *buckets),
+            IdRule::Vocabulary { places } => in_vocabulary(places, key, &mut self.counts.out_of_range),
+            IdRule::Number { buckets } => match parse_int32(key) {
+                Some(value) => in_range(i64::from(value), *buckets, &mut self.counts.out_of_range),
+                None => {
+                    errors.push(at, &feature.input, text, Rule::TagNotInteger { tag: shown(key) });
+                    0
+                }
+            },
+        };
+        self.column.ids.push(id);
+    }
+
+    /// Reads the weights of all rows from a second input.
+    fn read_weights(&mut self, values: Values<'_>, errors: &mut RowErrors<'_>) {
+        let feature = self.feature;
+        let Weights::Input { name } = &feature.weights else {
+            return;
+        };
+        let offsets = &self.column.offsets;
+        let ids = |at: usize| (offsets[at + 1] - offsets[at]) as usize;
+        let weights = &mut self.weights;
+        let mut one = |at: usize, value: f32, errors: &mut RowErrors<'_>| {
+            weights.push(value);
+            if ids(at) != 1 {
+                let rule = Rule::WeightCount { weights: 1, ids: ids(at), feature: feature.name.clone() };
+                errors.push(at, name, value.to_string().as_bytes(), rule);
+            }
+        };
+        match values {
+            Values::Integers(values) | Values::Booleans(values) => {
+                values.iter().enumerate().for_each(|(at, &value)| one(at, value as f32, errors));
+            }
+            Values::Floats(values) => values.iter().enumerate().for_each(|(at, &value)| one(at, value, errors)),
+            Values::Doubles(values) => values.iter().enumerate().for_each(|(at, &value)| one(at, value as f32, errors)),
+            Values::Text(values) => {
+                for (at, text) in values.iter().enumerate() {
+                    let before = weights.len();
+                    feature.separator.parts(text, |part| {
+                        weights.push(parse_float32(part).unwrap_or_else(|| {
+                            errors.push(at, name, text, Rule::WeightNotNumber { weight: shown(part) });
+                            0.0
+                        }));
+                    });
+                    let found = weights.len() - before;
+                    if found != ids(at) {
+                        let rule = Rule::WeightCount { weights: found, ids: ids(at), feature: feature.name.clone() };
+                        errors.push(at, name, text, rule);
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish(self) -> (IdColumn, FeatureCounts) {
+        let Tags { feature, mut column, weights, counts } = self;
+        if matches!(feature.weights, Weights::None) {
+            return (column, counts);
+        }
+        if weights.len() == column.ids.len() {
+            column = with_weights(column, weights, feature.combiner);
+        }
+        (column, counts)
+    }
+}
+
+/// Adds weights to a column. Combiners other than sum lose the ids whose weight is not above 0 (EasyRec behaviour 13).
+pub(crate) fn with_weights(mut column: IdColumn, mut weights: Vec<f32>, combiner: Combiner) -> IdColumn {
+    if combiner != Combiner::Sum && !weights.iter().all(|&weight| weight > 0.0) {
+        let mut kept = 0;
+        let mut start = column.offsets[0] as usize;
+        for end_offset in &mut column.offsets[1..] {
+            let end = *end_offset as usize;
+            for at in start..end {
+                if weights[at] > 0.0 {
+                    weights[kept] = weights[at];
+                    column.ids[kept] = column.ids[at];
+                    kept += 1;
+                }
+            }
+            *end_offset = kept as u32;
+            start = end;
+        }
+        weights.truncate(kept);
+        column.ids.truncate(kept);
+    }
+    column.weights = Some(weights);
+    column
+}

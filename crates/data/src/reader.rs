@@ -1,0 +1,326 @@
+//! Batches from files: one thread reads, decompresses and orders lines, another makes columns of them, and the caller takes batches.
+//!
+//! The channels between them are bounded, so memory does not grow with the files. Everything that is counted travels with its batch and
+//! is added up when the batch is taken: statistics do not depend on how far the threads have read ahead. Dropping the reader stops them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rankmill_config::{Diagnostics, Pipeline};
+
+use crate::batch::{FeatureBatch, FeatureKind};
+use crate::error::{DataError, Report, Rule};
+use crate::features::FeatureSet;
+use crate::rows::{FieldOrder, RawRows, Splitting};
+use crate::sources::{Header, InputFile, LineBlock, LineOrder, Lines, Position, TextFormat, expand_inputs};
+use crate::statistics::{FeatureStatistics, Statistics};
+
+/// Batches that wait for the caller take about this much memory at most.
+const PREFETCHED_BYTES: usize = 64 * 1024 * 1024;
+/// Blocks of lines that wait to be made columns of.
+const WAITING_BLOCKS: usize = 2;
+
+/// What to read and in which order.
+#[derive(Clone, Debug)]
+pub struct ReaderOptions {
+    /// Paths, patterns, directories, or lists of them separated by commas.
+    pub inputs: Vec<String>,
+    /// How lines are cut into fields.
+    pub format: TextFormat,
+    /// The order of the rows.
+    pub mode: Mode,
+    /// Rows per batch. A batch has fewer at the end of the data, and where rows are left out because of errors.
+    pub batch_size: usize,
+    /// Batches to make ahead; fewer if they would take more than about 64 MB.
+    pub prefetch: usize,
+    /// Input fields whose raw text is handed through in [`FeatureBatch::kept`].
+    pub keep: Vec<String>,
+    /// Where to go on; `None` starts at the beginning.
+    pub position: Option<Position>,
+}
+
+/// The order of the rows (EasyRec behaviour 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Several passes, shuffled anew in each; a batch may cross from one into the next.
+    Train {
+        /// Whether files and rows are shuffled.
+        shuffle: bool,
+        /// Rows that the shuffling chooses among; up to 1 keeps the order.
+        shuffle_buffer_size: usize,
+        /// Passes over the data; 0 is forever.
+        num_epochs: u64,
+        /// The seed of the shuffling.
+        seed: u64,
+        /// Files read in turn, a row from each: `num_parallel_calls`.
+        interleave: usize,
+        /// Whether a last batch that is not full is left out.
+        drop_remainder: bool,
+    },
+    /// One pass, file after file.
+    Sequential,
+}
+
+impl ReaderOptions {
+    /// Training as `data_config` describes it.
+    ///
+    /// # Errors
+    /// Settings of `data_config` that do not fit.
+    pub fn train(pipeline: &Pipeline, inputs: Vec<String>, seed: u64) -> Result<ReaderOptions, Diagnostics> {
+        let data = pipeline.proto.data_config.clone().unwrap_or_default();
+        let Ok(shuffle_buffer_size) = usize::try_from(data.shuffle_buffer_size()) else {
+            return Err(pipeline.error("data_config.shuffle_buffer_size", "must not be negative").into());
+        };
+        let mode = Mode::Train {
+            shuffle: data.shuffle(),
+            shuffle_buffer_size,
+            num_epochs: u64::from(data.num_epochs()),
+            seed,
+            interleave: data.num_parallel_calls().max(1) as usize,
+            drop_remainder: data.drop_remainder(),
+        };
+        ReaderOptions::new(pipeline, inputs, mode)
+    }
+
+    /// One pass in the order of the files, for evaluation and prediction.
+    ///
+    /// # Errors
+    /// Settings of `data_config` that do not fit.
+    pub fn sequential(pipeline: &Pipeline, inputs: Vec<String>) -> Result<ReaderOptions, Diagnostics> {
+        ReaderOptions::new(pipeline, inputs, Mode::Sequential)
+    }
+
+    fn new(pipeline: &Pipeline, inputs: Vec<String>, mode: Mode) -> Result<ReaderOptions, Diagnostics> {
+        let data = pipeline.proto.data_config.clone().unwrap_or_default();
+        if data.batch_size() == 0 {
+            return Err(pipeline.error("data_config.batch_size", "must be above 0").into());
+        }
+        Ok(ReaderOptions {
+            inputs,
+            format: TextFormat::new(pipeline)?,
+            mode,
+            batch_size: data.batch_size() as usize,
+            prefetch: data.prefetch_size() as usize,
+            keep: Vec::new(),
+            position: None,
+        })
+    }
+}
+
+/// A batch and where the stream of rows stands behind it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// The rows.
+    pub features: FeatureBatch,
+    /// A reader that starts here goes on with the row after this batch.
+    pub position: Position,
+}
+
+/// An iterator over the batches of some files. After an error it ends.
+#[derive(Debug)]
+pub struct Reader {
+    /// `None` once the end or an error was reached.
+    batches: Option<Receiver<Result<Batch, DataError>>>,
+    threads: Vec<JoinHandle<()>>,
+    files: Arc<[InputFile]>,
+    epochs: u64,
+    read_bytes: Arc<AtomicU64>,
+    statistics: Statistics,
+    report: Report,
+}
+
+impl Reader {
+    /// Opens the inputs and starts to read ahead.
+    ///
+    /// # Errors
+    /// Inputs that name no file, a header that does not fit, an unknown column to keep.
+    pub fn new(options: ReaderOptions, mut features: FeatureSet) -> Result<Reader, DataError> {
+        features.keep(&options.keep)?;
+        let files: Arc<[InputFile]> = expand_inputs(&options.inputs)?.into();
+        let field_order = options.format.field_order(&files)?;
+        let (order, seed) = line_order(&options);
+        let start = options.position.unwrap_or(Position { seed, ..Position::default() });
+        let read_bytes = Arc::new(AtomicU64::new(0));
+        let (block_sender, block_receiver) = bounded(WAITING_BLOCKS);
+        let (used_sender, used_receiver) = bounded(WAITING_BLOCKS + 2);
+        let (batch_sender, batch_receiver) = bounded(prefetched_batches(&options, &features));
+        let lines = Lines::new(Arc::clone(&files), order, start, Arc::clone(&read_bytes));
+        let statistics = Statistics::new(features.specs());
+        let names: Arc<[String]> = files.iter().map(|file| file.path.clone()).collect();
+        let rows = RawRows::new(features.field_names().len(), names);
+        let columns = Columns { rows, features, splitting: options.format.splitting, field_order };
+        let batch_size = options.batch_size;
+        let threads = vec![
+            thread::spawn(move || read_lines(lines, batch_size, &used_receiver, &block_sender)),
+            thread::spawn(move || make_columns(columns, &block_receiver, &used_sender, &batch_sender)),
+        ];
+        Ok(Reader {
+            batches: Some(batch_receiver),
+            threads,
+            files,
+            epochs: order.epochs,
+            read_bytes,
+            statistics,
+            report: Report::default(),
+        })
+    }
+
+    /// The files that are read.
+    #[must_use]
+    pub fn files(&self) -> &[InputFile] {
+        &self.files
+    }
+
+    /// The part of all bytes that has been read, from 0 to 1; without an end of epochs, the part of the current one.
+    /// Reading is ahead of the batches that were taken.
+    #[must_use]
+    pub fn bytes_progress(&self) -> f64 {
+        let bytes = self.files.iter().map(|file| file.bytes).sum::<u64>().max(1) as f64;
+        let passes = self.read_bytes.load(Ordering::Relaxed) as f64 / bytes;
+        match self.epochs {
+            0 => passes.fract(),
+            epochs => (passes / epochs as f64).min(1.0),
+        }
+    }
+
+    /// What the features looked like in the batches taken so far.
+    #[must_use]
+    pub fn statistics(&self) -> Vec<FeatureStatistics> {
+        self.statistics.features()
+    }
+
+    /// How many rows the batches taken so far had, and how many were left out and why.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Lets the threads end and waits for them.
+    fn stop(&mut self) {
+        self.batches = None;
+        for thread in self.threads.drain(..) {
+            if let Err(panic) = thread.join()
+                && !thread::panicking()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<Batch, DataError>;
+
+    fn next(&mut self) -> Option<Result<Batch, DataError>> {
+        loop {
+            match self.batches.as_ref()?.recv() {
+                Ok(Ok(batch)) => {
+                    self.statistics.observe(&batch.features);
+                    self.report.observe(batch.features.rows, &batch.features.observed.skipped);
+                    if batch.features.rows > 0 {
+                        return Some(Ok(batch));
+                    }
+                }
+                Ok(Err(error)) => {
+                    self.stop();
+                    return Some(Err(error));
+                }
+                Err(_) => {
+                    self.stop();
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn line_order(options: &ReaderOptions) -> (LineOrder, u64) {
+    let header_lines = u64::from(options.format.header == Header::FirstLine);
+    match options.mode {
+        Mode::Sequential => {
+            let order =
+                LineOrder { shuffle_buffer: 0, shuffle_files: false, interleave: 1, epochs: 1, header_lines, drop_remainder: false };
+            (order, 0)
+        }
+        Mode::Train { shuffle, shuffle_buffer_size, num_epochs, seed, interleave, drop_remainder } => {
+            let shuffle_buffer = if shuffle { shuffle_buffer_size } else { 0 };
+            (LineOrder { shuffle_buffer, shuffle_files: shuffle, interleave, epochs: num_epochs, header_lines, drop_remainder }, seed)
+        }
+    }
+}
+
+/// How many batches may wait: an id column is taken for three ids a row, a kept text for 64 bytes.
+fn prefetched_batches(options: &ReaderOptions, features: &FeatureSet) -> usize {
+    let column = |kind| match kind {
+        FeatureKind::Ids { weighted, .. } => 4 + 3 * if weighted { 8 } else { 4 },
+        FeatureKind::Dense { width } => 4 * width,
+    };
+    let columns: usize = features.specs().iter().map(|spec| column(spec.kind)).sum();
+    let row = columns + 8 * (features.label_names().len() + features.key_names().len()) + 68 * options.keep.len();
+    options.prefetch.min(PREFETCHED_BYTES / (row * options.batch_size).max(1)).max(1)
+}
+
+/// The first thread: blocks of lines in order, until the end, an error, or nobody listening.
+fn read_lines(mut lines: Lines, batch_size: usize, used: &Receiver<LineBlock>, blocks: &Sender<Result<LineBlock, DataError>>) {
+    loop {
+        let mut block = used.try_recv().unwrap_or_default();
+        let message = match lines.next_block(batch_size, &mut block) {
+            Ok(true) => Ok(block),
+            Ok(false) => return,
+            Err(error) => Err(error),
+        };
+        let failed = message.is_err();
+        if blocks.send(message).is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// What the second thread works with.
+struct Columns {
+    rows: RawRows,
+    features: FeatureSet,
+    splitting: Splitting,
+    field_order: Option<FieldOrder>,
+}
+
+impl Columns {
+    fn batch(&mut self, block: &LineBlock) -> Result<Batch, DataError> {
+        self.rows.clear();
+        for (line, origin) in block.lines() {
+            self.rows
+                .push_line(line, &self.splitting, self.field_order.as_ref(), origin)
+                .map_err(|rule: Rule| DataError { row: origin.line, ..DataError::file(self.rows.file(origin), rule) })?;
+        }
+        Ok(Batch { features: self.features.transform(&self.rows)?, position: block.position })
+    }
+}
+
+/// The second thread: batches of columns, until the lines end, an error, or nobody listening.
+fn make_columns(
+    mut columns: Columns,
+    blocks: &Receiver<Result<LineBlock, DataError>>,
+    used: &Sender<LineBlock>,
+    batches: &Sender<Result<Batch, DataError>>,
+) {
+    for block in blocks {
+        let message = block.and_then(|block| {
+            let batch = columns.batch(&block);
+            // The other thread may have ended or have enough blocks already.
+            let _ = used.try_send(block);
+            batch
+        });
+        let failed = message.is_err();
+        if batches.send(message).is_err() || failed {
+            return;
+        }
+    }
+}

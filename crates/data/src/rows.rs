@@ -1,0 +1,350 @@
+//! Rows as text fields, before any meaning is given to them: what every source hands to the features.
+//!
+//! The rows of a batch are one buffer of bytes and the span of each field in it. `tf.decode_csv`'s rules (EasyRec behaviour 1) are
+//! applied here by an own splitter over `memchr`: the general CSV readers accept what TensorFlow refuses (a quote inside an unquoted
+//! field, a quoted field that is not closed) and cannot raise its errors.
+
+use std::sync::Arc;
+
+use crate::error::Rule;
+
+/// How a line is cut into fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Splitting {
+    separators: [bool; 256],
+    /// The separator if it is one byte.
+    single: Option<u8>,
+    quotes: Quotes,
+}
+
+/// Whether quotes mean anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quotes {
+    /// `tf.decode_csv`: a field may be quoted, `""` inside it is a quote.
+    Csv,
+    /// `tf.string_split`: a quote is a character like any other.
+    Plain,
+}
+
+impl Splitting {
+    /// Cuts at each of the bytes of `separators`.
+    #[must_use]
+    pub fn new(separators: &[u8], quotes: Quotes) -> Splitting {
+        let mut table = [false; 256];
+        for &byte in separators {
+            table[usize::from(byte)] = true;
+        }
+        let single = match separators {
+            [byte] => Some(*byte),
+            _ => None,
+        };
+        Splitting { separators: table, single, quotes }
+    }
+
+    /// How many fields a line has.
+    pub(crate) fn count_fields(&self, line: &[u8]) -> Result<usize, Rule> {
+        let mut spans = Vec::new();
+        split(&mut line.to_vec(), 0, self, &mut spans)?;
+        Ok(spans.len())
+    }
+}
+
+/// Where a row came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Index of the file's name in [`RawRows::files`].
+    pub file: u32,
+    /// The line, counted from 1.
+    pub line: u64,
+}
+
+/// The rows of a batch as text.
+#[derive(Clone, Debug, Default)]
+pub struct RawRows {
+    bytes: Vec<u8>,
+    /// Start and end of each field, row after row; empty fields for a row in `broken`.
+    spans: Vec<(u32, u32)>,
+    columns: usize,
+    origins: Vec<Origin>,
+    files: Arc<[String]>,
+    broken: Vec<(u32, Rule)>,
+}
+
+impl RawRows {
+    /// No rows yet, of `columns` fields each: those of `data_config.input_fields`, in that order.
+    #[must_use]
+    pub fn new(columns: usize, files: Arc<[String]>) -> RawRows {
+        RawRows { columns, files, ..RawRows::default() }
+    }
+
+    /// The number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.origins.len()
+    }
+
+    /// The number of fields of each row.
+    #[must_use]
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The text of a field; empty for a row that could not be cut into fields.
+    ///
+    /// # Panics
+    /// If there is no such row or column.
+    #[inline]
+    #[must_use]
+    pub fn field(&self, row: usize, column: usize) -> &[u8] {
+        let (start, end) = self.spans[row * self.columns + column];
+        &self.bytes[start as usize..end as usize]
+    }
+
+    /// The file and line of a row.
+    #[must_use]
+    pub fn place(&self, row: usize) -> (&str, u64) {
+        let origin = self.origins[row];
+        (self.file(origin), origin.line)
+    }
+
+    /// The name of a row's file.
+    pub(crate) fn file(&self, origin: Origin) -> &str {
+        self.files.get(origin.file as usize).map_or("", String::as_str)
+    }
+
+    /// The rows that could not be cut into fields, in order.
+    #[must_use]
+    pub fn broken(&self) -> &[(u32, Rule)] {
+        &self.broken
+    }
+
+    /// The memory that the rows take, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.bytes.len() + self.spans.len() * 8 + self.origins.len() * 16
+    }
+
+    /// Forgets the rows and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.spans.clear();
+        self.origins.clear();
+        self.broken.clear();
+    }
+
+    /// Adds a row of ready fields.
+    ///
+    /// # Errors
+    /// [`Rule::FieldCount`] if there are more or fewer fields than columns, [`Rule::BatchTooLarge`] beyond 4 GB of text.
+    pub fn push_fields<'a>(&mut self, fields: impl IntoIterator<Item = &'a [u8]>, origin: Origin) -> Result<(), Rule> {
+        let (bytes, spans) = (self.bytes.len(), self.spans.len());
+        for field in fields {
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(field);
+            self.spans.push((start as u32, self.bytes.len() as u32));
+        }
+        let found = self.spans.len() - spans;
+        let result = if self.bytes.len() > u32::MAX as usize {
+            Err(Rule::BatchTooLarge)
+        } else if found != self.columns {
+            Err(Rule::FieldCount { expected: self.columns, found })
+        } else {
+            self.origins.push(origin);
+            return Ok(());
+        };
+        self.bytes.truncate(bytes);
+        self.spans.truncate(spans);
+        result
+    }
+
+    /// Cuts a line (without its end) into fields and adds them as a row; `order` says which field of the line each column is, for files
+    /// whose header has another order. A line that breaks a rule becomes a row of [`RawRows::broken`].
+    ///
+    /// # Errors
+    /// [`Rule::BatchTooLarge`] beyond 4 GB of text.
+    pub fn push_line(&mut self, line: &[u8], splitting: &Splitting, order: Option<&FieldOrder>, origin: Origin) -> Result<(), Rule> {
+        let base = self.bytes.len();
+        if base + line.len() > u32::MAX as usize {
+            return Err(Rule::BatchTooLarge);
+        }
+        self.bytes.extend_from_slice(line);
+        let first = self.spans.len();
+        self.origins.push(origin);
+        let outcome = split(&mut self.bytes[base..], base as u32, splitting, &mut self.spans);
+        let expected = order.map_or(self.columns, |order| order.width);
+        let found = self.spans.len() - first;
+        let outcome = match outcome {
+            Ok(()) if found != expected => Err(Rule::FieldCount { expected, found }),
+            outcome => outcome,
+        };
+        match (outcome, order) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(order)) => {
+                let spans: Vec<_> = order.columns.iter().map(|&field| self.spans[first + field]).collect();
+                self.spans.truncate(first);
+                self.spans.extend(spans);
+            }
+            (Err(rule), _) => {
+                self.spans.truncate(first);
+                self.spans.resize(first + self.columns, (0, 0));
+                self.broken.push((self.origins.len() as u32 - 1, rule));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which field of a line each column is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldOrder {
+    /// How many fields a line has.
+    pub width: usize,
+    /// For each column its field.
+    pub columns: Vec<usize>,
+}
+
+/// Adds the spans of a line's fields, shifted by `base`. Quoted fields are unquoted in place: they only get shorter.
+fn split(line: &mut [u8], base: u32, splitting: &Splitting, spans: &mut Vec<(u32, u32)>) -> Result<(), Rule> {
+    if splitting.quotes == Quotes::Csv {
+        if line.is_empty() {
+            return Ok(());
+        }
+        if memchr::memchr2(b'"', b'\r', line).is_some() || memchr::memchr(b'\n', line).is_some() {
+            return split_quoted(line, base, splitting, spans);
+        }
+    }
+    let mut start = 0;
+    let mut cut = |end: usize| {
+        spans.push((base + start as u32, base + end as u32));
+        start = end + 1;
+    };
+    match splitting.single {
+        Some(separator) => memchr::memchr_iter(separator, line).for_each(&mut cut),
+        None => line.iter().enumerate().filter(|(_, byte)| splitting.separators[usize::from(**byte)]).for_each(|(at, _)| cut(at)),
+    }
+    cut(line.len());
+    Ok(())
+}
+
+/// `tf.decode_csv`'s cutting of a line that has quotes or line ends in it.
+fn split_quoted(line: &mut [u8], base: u32, splitting: &Splitting, spans: &mut Vec<(u32, u32)>) -> Result<(), Rule> {
+    let is_separator = |byte: u8| splitting.separators[usize::from(byte)];
+    let length = line.len();
+    let mut at = 0;
+    while at < length {
+        if line[at] == b'\n' || line[at] == b'\r' {
+            // TensorFlow passes over line ends before a field.
+            at += 1;
+            continue;
+        }
+        if line[at] != b'"' {
+            let start = at;
+            while at < length && !is_separator(line[at]) {
+                if matches!(line[at], b'"' | b'\n' | b'\r') {
+                    return Err(Rule::QuoteInUnquoted);
+                }
+                at += 1;
+            }
+            spans.push((base + start as u32, base + at as u32));
+            at += 1;
+            continue;
+        }
+        at += 1;
+        let start = at;
+        let mut write = at;
+        while at + 1 < length && !(line[at] == b'"' && is_separator(line[at + 1])) {
+            if line[at] == b'"' {
+                if line[at + 1] != b'"' {
+                    return Err(Rule::QuoteNotDoubled);
+                }
+                at += 1;
+            }
+            line[write] = line[at];
+            write += 1;
+            at += 1;
+        }
+        if at >= length || line[at] != b'"' {
+            return Err(Rule::QuoteNotClosed);
+        }
+        spans.push((base + start as u32, base + write as u32));
+        at += 2;
+    }
+    if is_separator(line[length - 1]) {
+        spans.push((base + length as u32, base + length as u32));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(line: &str, expected: Result<&[&str], Rule>) {
+        let mut rows = RawRows::new(expected.as_ref().map_or(3, |fields| fields.len()), Arc::from([]));
+        rows.push_line(line.as_bytes(), &Splitting::new(b",", Quotes::Csv), None, Origin::default()).expect("short");
+        let found = match rows.broken() {
+            [] => Ok((0..rows.columns()).map(|column| std::str::from_utf8(rows.field(0, column)).expect("utf-8")).collect::<Vec<_>>()),
+            [(0, rule)] => Err(rule.clone()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, expected.map(<[&str]>::to_vec), "{line:?}");
+    }
+
+    #[test]
+    fn quoting_rules() {
+        check("a,b,c", Ok(&["a", "b", "c"]));
+        check(",,", Ok(&["", "", ""]));
+        check("\"a,b\",\"c\"\"d\",", Ok(&["a,b", "c\"d", ""]));
+        check("\"\",x,\"\"", Ok(&["", "x", ""]));
+        check("\"a\"\",\"b\",c", Err(Rule::QuoteNotDoubled));
+        check("\"a\"\"\",b", Ok(&["a\"", "b"]));
+        check("a\"b,c,d", Err(Rule::QuoteInUnquoted));
+        check("a,b,c\r", Err(Rule::QuoteInUnquoted));
+        check("a,b,\"c", Err(Rule::QuoteNotClosed));
+        check("\"", Err(Rule::QuoteNotClosed));
+        check("\"a\"b,c,d", Err(Rule::QuoteNotDoubled));
+        check("a,b", Err(Rule::FieldCount { expected: 3, found: 2 }));
+        check("", Err(Rule::FieldCount { expected: 3, found: 0 }));
+    }
+
+    #[test]
+    fn plain_splitting_keeps_quotes_and_takes_several_separators() {
+        let mut rows = RawRows::new(3, Arc::from([]));
+        rows.push_line(b"a\";|b", &Splitting::new(b";|", Quotes::Plain), None, Origin::default()).expect("short");
+        assert_eq!((rows.field(0, 0), rows.field(0, 1), rows.field(0, 2)), (&b"a\""[..], &b""[..], &b"b"[..]));
+    }
+
+    #[test]
+    fn a_header_reorders_the_fields() {
+        let order = FieldOrder { width: 3, columns: vec![2, 0] };
+        let mut rows = RawRows::new(2, Arc::from([]));
+        let splitting = Splitting::new(b",", Quotes::Csv);
+        rows.push_line(b"x,unused,y", &splitting, Some(&order), Origin::default()).expect("short");
+        rows.push_line(b"x,y", &splitting, Some(&order), Origin::default()).expect("short");
+        assert_eq!((rows.field(0, 0), rows.field(0, 1)), (&b"y"[..], &b"x"[..]));
+        assert_eq!(rows.broken(), [(1, Rule::FieldCount { expected: 3, found: 2 })]);
+    }
+
+    #[test]
+    fn ready_fields_must_match_the_columns() {
+        let mut rows = RawRows::new(2, Arc::from(["request".to_string()]));
+        assert_eq!(rows.push_fields([&b"a"[..]], Origin::default()), Err(Rule::FieldCount { expected: 2, found: 1 }));
+        assert_eq!(rows.push_fields([&b"a"[..], b"b"], Origin { file: 0, line: 9 }), Ok(()));
+        assert_eq!((rows.rows(), rows.field(0, 1), rows.place(0)), (1, &b"b"[..], ("request", 9)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_survived(lines in proptest::collection::vec(proptest::collection::vec(proptest::sample::select(b"a\",\r\n".to_vec()), 0..12), 0..8)) {
+            let mut rows = RawRows::new(2, Arc::from([]));
+            for line in &lines {
+                rows.push_line(line, &Splitting::new(b",", Quotes::Csv), None, Origin::default()).expect("short");
+            }
+            proptest::prop_assert_eq!(rows.rows(), lines.len());
+            for row in 0..rows.rows() {
+                let _ = (rows.field(row, 0), rows.field(row, 1));
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Opening a file: gzip and Zstandard are recognised by their first bytes, whatever the file's name.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flate2::bufread::MultiGzDecoder;
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+
+const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
+const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Bytes read from disk at once.
+const READ_AHEAD: usize = 256 * 1024;
+
+/// A file's rows as text, decompressed.
+pub(crate) struct Decoded {
+    reader: Box<dyn Read + Send>,
+    /// The format, for messages; `None` for plain text.
+    pub(crate) format: Option<&'static str>,
+}
+
+impl Read for Decoded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}
+
+/// Opens `path`; the bytes read from disk are added to `progress`.
+pub(crate) fn open(path: &str, progress: &Arc<AtomicU64>) -> io::Result<Decoded> {
+    let file = Counted { file: File::open(path)?, progress: Arc::clone(progress) };
+    let mut file = BufReader::with_capacity(READ_AHEAD, file);
+    let start = file.fill_buf()?;
+    if start.starts_with(&GZIP) {
+        return Ok(Decoded { reader: Box::new(MultiGzDecoder::new(file)), format: Some("gzip") });
+    }
+    if start.starts_with(&ZSTANDARD) {
+        return Ok(Decoded { reader: Box::new(Zstandard { state: Some(Frame::Between(file)) }), format: Some("Zstandard") });
+    }
+    Ok(Decoded { reader: Box::new(file), format: None })
+}
+
+/// Counts the bytes that pass.
+struct Counted {
+    file: File,
+    progress: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.progress.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// All frames of a Zstandard file; the decoder below reads one.
+struct Zstandard<R: Read> {
+    /// `None` after an error.
+    state: Option<Frame<R>>,
+}
+
+enum Frame<R: Read> {
+    Between(R),
+    Within(Box<StreamingDecoder<R, FrameDecoder>>),
+}
+
+impl<R: BufRead> Read for Zstandard<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match self.state.take() {
+                None => return Ok(0),
+                Some(Frame::Between(mut source)) => {
+                    if source.fill_buf()?.is_empty() {
+                        self.state = Some(Frame::Between(source));
+                        return Ok(0);
+                    }
+                    self.state = Some(start_frame(source)?);
+                }
+                Some(Frame::Within(mut decoder)) => match decoder.read(buffer)? {
+                    0 => self.state = Some(Frame::Between(decoder.into_inner())),
+                    count => {
+                        self.state = Some(Frame::Within(decoder));
+                        return Ok(count);
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// Starts the frame at `source`, which is not at its end. A skippable frame (metadata) is passed over.
+fn start_frame<R: BufRead>(mut source: R) -> io::Result<Frame<R>> {
+    let skippable = source.fill_buf()?.first().is_some_and(|byte| byte & 0xf0 == 0x50);
+    if !skippable {
+        return Ok(Frame::Within(Box::new(StreamingDecoder::new(source).map_err(io::Error::other)?)));
+    }
+    let mut header = [0u8; 8];
+    source.read_exact(&mut header)?;
+    let [_, _, _, _, length @ ..] = header;
+    let length = u64::from(u32::from_le_bytes(length));
+    if io::copy(&mut source.by_ref().take(length), &mut io::sink())? < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(Frame::Between(source))
+}
