@@ -154,7 +154,7 @@ impl Diagnostics {
 
     /// Sorts by place; problems of the same place keep their order.
     pub(crate) fn sort(&mut self) {
-        self.0.sort_by(|a, b| (a.line, a.column).cmp(&(b.line, b.column)));
+        self.0.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
     }
 }
 

@@ -16,6 +16,7 @@
 mod diagnostic;
 mod edit;
 mod features;
+mod lints;
 mod path;
 mod pipeline;
 mod places;
@@ -29,6 +30,7 @@ mod writer;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span, did_you_mean, nearest};
 pub use edit::Edits;
 pub use features::{Feature, FeatureGroup, GroupFeature, InputField};
+pub use lints::{LINTS, Lint, LintRule, lints};
 pub use pipeline::Pipeline;
 pub use prost_types;
 pub use validate::validate;

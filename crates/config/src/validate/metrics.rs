@@ -1,24 +1,17 @@
 //! `eval_config.metrics_set`: what each metric needs (EasyRec behaviours 48 to 51 and 55).
 
 use super::{Check, listed};
+use crate::proto::EvalMetrics;
 use crate::proto::eval_metrics::Metric;
-use crate::proto::{EvalMetrics, LossType};
-
-/// What single-task models can give a metric.
-struct Output {
-    loss: LossType,
-    classes: u32,
-}
 
 pub(super) fn check(check: &mut Check<'_>) {
     let proto = check.proto();
     let model = proto.model_config.as_ref();
     let single_task = model.is_some_and(|model| is_single_task(model.model_class()));
-    let output = model.filter(|model| single_task && model.losses.is_empty());
-    let output = output.map(|model| Output { loss: model.loss_type(), classes: model.num_class() });
+    let classes = model.filter(|_| single_task).map(|model| model.num_class());
     let Some(eval) = &proto.eval_config else { return };
     for (at, set) in eval.metrics_set.iter().enumerate() {
-        metric(check, set, output.as_ref(), &format!("eval_config.metrics_set[{at}]"));
+        metric(check, set, classes, &format!("eval_config.metrics_set[{at}]"));
     }
 }
 
@@ -40,50 +33,37 @@ fn is_single_task(class: &str) -> bool {
     )
 }
 
-fn metric(check: &mut Check<'_>, set: &EvalMetrics, output: Option<&Output>, path: &str) {
+fn metric(check: &mut Check<'_>, set: &EvalMetrics, classes: Option<u32>, path: &str) {
     let Some(metric) = &set.metric else {
         check.error(path, "the metric set is empty", "expected a metric such as auc {}");
         return;
     };
-    let (name, ranks) = match metric {
+    let name = match metric {
         Metric::Auc(auc) => {
             if auc.num_thresholds() < 2 {
                 let path = format!("{path}.auc.num_thresholds");
                 check.error(&path, format!("`num_thresholds` is {}", auc.num_thresholds()), "expected at least 2");
             }
-            ("auc", true)
+            return;
         }
         Metric::Gauc(gauc) => {
             key(check, gauc.uid_field(), &format!("{path}.gauc"), "uid_field");
             reduction(check, gauc.reduction(), &format!("{path}.gauc.reduction"));
-            ("gauc", true)
+            return;
         }
         Metric::SessionAuc(auc) => {
             key(check, auc.session_id_field(), &format!("{path}.session_auc"), "session_id_field");
             reduction(check, auc.reduction(), &format!("{path}.session_auc.reduction"));
-            ("session_auc", true)
+            return;
         }
-        Metric::MaxF1(_) => ("max_f1", true),
-        Metric::RecallAtTopk(_) => ("recall_at_topk", false),
-        Metric::Accuracy(_) => ("accuracy", false),
+        Metric::RecallAtTopk(_) => "recall_at_topk",
+        Metric::Accuracy(_) => "accuracy",
         _ => return,
     };
-    let Some(output) = output else { return };
+    let Some(classes) = classes else { return };
     let path = format!("{path}.{name}");
-    if ranks && matches!(output.loss, LossType::L2Loss | LossType::SigmoidL2Loss) {
-        let loss = output.loss.as_str_name();
-        check.error(
-            &path,
-            format!("`{name}` needs click probabilities, but loss_type is {loss}"),
-            "use mean_squared_error, or loss_type: CLASSIFICATION",
-        );
-    }
-    if !ranks && output.classes < 2 {
-        check.error(
-            &path,
-            format!("`{name}` needs several classes, but num_class is {}", output.classes),
-            "use auc for a click probability",
-        );
+    if classes < 2 {
+        check.error(&path, format!("`{name}` needs several classes, but num_class is {classes}"), "use auc for a click probability");
     }
 }
 

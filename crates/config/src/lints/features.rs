@@ -1,0 +1,137 @@
+//! Lints of features and of how rows are read.
+
+use std::collections::BTreeSet;
+
+use super::Finder;
+use crate::features::Feature;
+use crate::proto::feature_config::FeatureType;
+use crate::proto::{block, input};
+use crate::walk;
+
+pub(super) fn find(finder: &mut Finder<'_>) {
+    let pipeline = finder.pipeline;
+    let used = used(finder);
+    let whole = whole_sequence_groups(finder);
+    for feature in pipeline.features() {
+        if !used.contains(&feature.name) {
+            let path = format!("{}.input_names[0]", feature.path);
+            finder.note("unused_feature", &path, format!("feature `{}` is declared and used by no group", feature.name));
+        }
+        values(finder, &feature);
+        let groups = pipeline.feature_groups();
+        let mut naming = groups.iter().filter(|group| group.features.iter().any(|member| member.name == feature.name));
+        let sequence = feature.config.feature_type() == FeatureType::SequenceFeature;
+        if sequence && feature.config.max_seq_len.is_some() && naming.any(|group| !whole.contains(group.name)) {
+            let path = format!("{}.max_seq_len", feature.path);
+            finder.note("max_seq_len_ignored", &path, format!("`max_seq_len` of `{}` is not read", feature.name));
+        }
+    }
+    pass_through(finder);
+    shuffling(finder);
+}
+
+/// Features that some group, metric, loss or sampler names.
+fn used(finder: &Finder<'_>) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for group in finder.pipeline.feature_groups() {
+        used.extend(group.features.into_iter().map(|feature| feature.name));
+    }
+    walk::scalars(finder.pipeline.message(), &mut |_, field, value| {
+        let names_feature = matches!(
+            (field.parent_message().name(), field.name()),
+            ("SeqAttMap", _)
+                | (_, "uid_field" | "session_id_field" | "session_name" | "session_id" | "sample_id" | "item_id")
+                | (_, "task_space_indicator_name" | "task_space_indicator_label" | "sample_weight")
+                | (_, "attr_fields" | "item_id_field" | "user_id_field")
+        );
+        if let Some(name) = value.as_str().filter(|_| names_feature) {
+            used.insert(name.to_owned());
+        }
+    });
+    used
+}
+
+/// Groups whose sequences reach the model as sequences, cut at `max_seq_len` (behaviour 116).
+fn whole_sequence_groups(finder: &Finder<'_>) -> BTreeSet<String> {
+    let mut groups = BTreeSet::new();
+    let Some(backbone) = finder.pipeline.proto.model_config.as_ref().and_then(|model| model.backbone.as_ref()) else {
+        return groups;
+    };
+    let blocks = backbone.blocks.iter().chain(backbone.packages.iter().flat_map(|package| &package.blocks));
+    for block in blocks {
+        let Some(block::Layer::InputLayer(layer)) = &block.layer else { continue };
+        if !layer.output_seq_and_normal_feature() {
+            continue;
+        }
+        groups.extend(block.inputs.iter().filter_map(|input| match &input.name {
+            Some(input::Name::FeatureGroupName(name)) => Some(name.clone()),
+            _ => None,
+        }));
+    }
+    groups
+}
+
+fn values(finder: &mut Finder<'_>, feature: &Feature<'_>) {
+    let (config, path, name) = (&feature.config, &feature.path, &feature.name);
+    let ways = [
+        ("hash_bucket_size", config.hash_bucket_size() > 0),
+        ("vocab_list", !config.vocab_list.is_empty()),
+        ("vocab_file", !config.vocab_file().is_empty()),
+        ("num_buckets", config.num_buckets() > 0),
+    ];
+    let given: Vec<&str> = ways.iter().filter(|(_, given)| *given).map(|(way, _)| *way).collect();
+    if let [first, second, ..] = given[..] {
+        let suffix = if second == "vocab_list" { "[0]" } else { "" };
+        let message = format!("`{name}` has both {first} and {second}; {second} is not read");
+        finder.note("bucket_precedence", &format!("{path}.{second}{suffix}"), message);
+    }
+    let buckets = config.num_buckets();
+    let looks_like_year = name.to_lowercase().split('_').any(|word| word == "year" || word == "years");
+    let numbered = matches!(config.feature_type(), FeatureType::IdFeature | FeatureType::TagFeature);
+    if numbered && given == ["num_buckets"] && looks_like_year && buckets < 1900 {
+        let message = format!("`{name}` looks like a calendar year, but has {buckets} buckets");
+        finder.note("year_out_of_range", &format!("{path}.num_buckets"), message);
+    }
+    if config.feature_type() == FeatureType::TagFeature && config.separator().chars().count() > 1 {
+        let message = format!("the separator {:?} of `{name}` has several characters", config.separator());
+        finder.note("tag_separator_characters", &format!("{path}.separator"), message);
+    }
+    let bounded = config.min_val.is_some() || config.max_val.is_some();
+    if bounded && config.max_val() <= config.min_val() {
+        let message = format!("`{name}` has min_val {} and max_val {}", config.min_val(), config.max_val());
+        let field = if config.max_val.is_some() { "max_val" } else { "min_val" };
+        finder.note("normalization_skipped", &format!("{path}.{field}"), message);
+    }
+    if config.feature_type() == FeatureType::IdFeature && config.input_names.len() > 1 {
+        let message = format!("`{name}` has {} input_names", config.input_names.len());
+        finder.note("input_names_ignored", &format!("{path}.input_names[1]"), message);
+    }
+    let mut words = BTreeSet::new();
+    if let Some(at) = config.vocab_list.iter().position(|word| !words.insert(word)) {
+        let message = format!("`{}` is twice in the vocab_list of `{name}`", config.vocab_list[at]);
+        finder.note("vocab_duplicate", &format!("{path}.vocab_list[{at}]"), message);
+    }
+}
+
+fn pass_through(finder: &mut Finder<'_>) {
+    let features = finder.pipeline.features();
+    for group in finder.pipeline.feature_groups() {
+        for member in &group.features {
+            let mut named = features.iter().filter(|feature| feature.name == member.name);
+            if named.any(|feature| feature.config.feature_type() == FeatureType::PassThroughFeature) {
+                let message = format!("the PassThroughFeature `{}` is in group `{}`", member.name, group.name);
+                finder.note("pass_through_in_group", &member.path, message);
+            }
+        }
+    }
+}
+
+fn shuffling(finder: &mut Finder<'_>) {
+    let Some(data) = &finder.pipeline.proto.data_config else { return };
+    let (buffer, batch) = (i64::from(data.shuffle_buffer_size()), i64::from(data.batch_size()));
+    if data.shuffle() && buffer < batch {
+        let path = if data.shuffle_buffer_size.is_some() { "data_config.shuffle_buffer_size" } else { "data_config.batch_size" };
+        let message = format!("`shuffle_buffer_size` is {buffer} for a batch of {batch} rows");
+        finder.note("small_shuffle_buffer", path, message);
+    }
+}

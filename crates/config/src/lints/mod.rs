@@ -1,0 +1,69 @@
+//! What a config asks for but will not get: settings without effect and oddities of EasyRec that work.
+//!
+//! The numbers are EasyRec's in each case; the lint says so, with the place, the effect and the fix.
+
+mod features;
+mod model;
+mod table;
+mod training;
+
+use crate::diagnostic::Diagnostic;
+use crate::pipeline::Pipeline;
+pub use table::{LINTS, LintRule};
+
+/// A lint that a config has set off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lint {
+    /// Name of the lint.
+    pub name: &'static str,
+    /// The place and what was found there.
+    pub diagnostic: Diagnostic,
+    /// What happens, in EasyRec and here.
+    pub effect: String,
+    /// How to change the config.
+    pub fix: String,
+}
+
+/// Finds all lints of a config, in the order of their places.
+#[must_use]
+pub fn lints(pipeline: &Pipeline) -> Vec<Lint> {
+    let mut finder = Finder { pipeline, found: Vec::new() };
+    for warning in pipeline.warnings() {
+        finder.push("duplicate_scalar", warning.clone());
+    }
+    features::find(&mut finder);
+    training::find(&mut finder);
+    model::find(&mut finder);
+    let mut found = finder.found;
+    found.sort_by_key(|lint| (lint.diagnostic.line, lint.diagnostic.column));
+    found
+}
+
+struct Finder<'a> {
+    pipeline: &'a Pipeline,
+    found: Vec<Lint>,
+}
+
+impl Finder<'_> {
+    /// Notes a lint at a path.
+    fn note(&mut self, name: &'static str, path: &str, message: impl Into<String>) {
+        let diagnostic = self.pipeline.warning(path, message);
+        self.push(name, diagnostic);
+    }
+
+    fn push(&mut self, name: &'static str, diagnostic: Diagnostic) {
+        let rule = LINTS.iter().find(|rule| rule.name == name).expect("every lint has its line in the table");
+        self.found.push(Lint { name: rule.name, diagnostic, effect: rule.effect.to_owned(), fix: rule.fix.to_owned() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_complete() {
+        assert!(LINTS.windows(2).all(|pair| pair[0].name < pair[1].name));
+        assert!(LINTS.iter().all(|rule| !rule.effect.is_empty() && !rule.fix.is_empty()));
+    }
+}

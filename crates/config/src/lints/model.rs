@@ -1,0 +1,151 @@
+//! Lints of the model, its losses and its metrics.
+
+use std::collections::BTreeSet;
+
+use super::Finder;
+use crate::proto::eval_metrics::Metric;
+use crate::proto::{EasyRecModel, EvalMetrics, LossType, block, layer, loss};
+use crate::walk;
+
+/// Activations that an MLP knows by name (EasyRec behaviour 103).
+const ACTIVATIONS: [&str; 11] = ["linear", "relu", "gelu", "leaky_relu", "prelu", "dice", "elu", "selu", "tanh", "swish", "sigmoid"];
+
+pub(super) fn find(finder: &mut Finder<'_>) {
+    metrics(finder);
+    activations(finder);
+    let Some(model) = &finder.pipeline.proto.model_config else { return };
+    regularization(finder, model);
+    mask_blocks(finder);
+    losses(finder, model);
+}
+
+fn metrics(finder: &mut Finder<'_>) {
+    let proto = &finder.pipeline.proto;
+    let sets: &[EvalMetrics] = proto.eval_config.as_ref().map_or(&[], |eval| &eval.metrics_set);
+    let raw = proto.model_config.as_ref().filter(|model| model.losses.is_empty() && model.loss_type() == LossType::L2Loss);
+    for (at, set) in sets.iter().enumerate() {
+        let path = format!("eval_config.metrics_set[{at}]");
+        let (name, ranks, ignored) = match &set.metric {
+            Some(Metric::Auc(_)) => ("auc", true, false),
+            Some(Metric::Gauc(_)) => ("gauc", true, false),
+            Some(Metric::SessionAuc(_)) => ("session_auc", true, false),
+            Some(Metric::MaxF1(_)) => ("max_f1", true, false),
+            Some(Metric::Precision(_)) => ("precision", false, true),
+            Some(Metric::Recall(_)) => ("recall", false, true),
+            Some(Metric::PrecisionAtTopk(_)) => ("precision_at_topk", false, true),
+            _ => continue,
+        };
+        let path = format!("{path}.{name}");
+        if name == "max_f1" {
+            finder.note("max_f1_on_logits", &path, "`max_f1` is computed on raw scores");
+        }
+        if ignored {
+            finder.note("metric_ignored", &path, format!("`{name}` is not computed"));
+        }
+        if ranks && raw.is_some() {
+            finder.note("auc_without_probabilities", &path, format!("`{name}` of raw scores"));
+        }
+    }
+}
+
+fn activations(finder: &mut Finder<'_>) {
+    let mut found = Vec::new();
+    walk::scalars(finder.pipeline.message(), &mut |path, field, value| {
+        let named = matches!(
+            (field.parent_message().name(), field.name()),
+            ("MLP", "activation" | "final_activation")
+                | ("GateNN" | "HighWayTower", "activation")
+                | ("PeriodicEmbedding", "linear_activation")
+        );
+        let Some(text) = value.as_str().filter(|_| named) else { return };
+        let known = text.is_empty() || text.contains('.') || ACTIVATIONS.contains(&text.to_lowercase().as_str());
+        if !known {
+            found.push((path.to_owned(), field.name().to_owned(), text.to_owned()));
+        }
+    });
+    for (path, name, text) in found {
+        let near = crate::diagnostic::nearest(&text, ACTIVATIONS).map(|near| format!("; did you mean `{near}`?"));
+        finder.note("activation_is_linear", &path, format!("`{name}` is `{text}`, which is none{}", near.unwrap_or_default()));
+    }
+}
+
+fn regularization(finder: &mut Finder<'_>, model: &EasyRecModel) {
+    if model.embedding_regularization() > 0.0 {
+        let message = format!("`embedding_regularization` is {}", model.embedding_regularization());
+        finder.note("embedding_regularization_grows_with_batch", "model_config.embedding_regularization", message);
+    }
+    let Some(crate::proto::easy_rec_model::Model::ModelParams(params)) = &model.model else { return };
+    let Some(backbone) = &model.backbone else { return };
+    // Towers of a multi-task model and BST are built from layers whose L2 terms do count (behaviours 26 and 133).
+    let towers = params.task_towers.iter().any(|tower| tower.dnn.is_some() || tower.relation_dnn.is_some());
+    let blocks = backbone.blocks.iter().chain(backbone.packages.iter().flat_map(|package| &package.blocks));
+    let counts = blocks.flat_map(class_names).any(|name| name == "BST");
+    if params.l2_regularization() > 0.0 && !towers && !counts {
+        let message = format!("`l2_regularization` is {} for a backbone", params.l2_regularization());
+        finder.note("backbone_l2_has_no_effect", "model_config.model_params.l2_regularization", message);
+    }
+}
+
+fn class_names(block: &crate::proto::Block) -> Vec<&str> {
+    let mut layers = Vec::new();
+    match &block.layer {
+        Some(block::Layer::KerasLayer(layer)) => layers.push(Some(layer)),
+        Some(block::Layer::Recurrent(layer)) => layers.push(layer.keras_layer.as_ref()),
+        Some(block::Layer::Repeat(layer)) => layers.push(layer.keras_layer.as_ref()),
+        _ => {}
+    }
+    for layer in &block.layers {
+        match &layer.layer {
+            Some(layer::Layer::KerasLayer(layer)) => layers.push(Some(layer)),
+            Some(layer::Layer::Recurrent(layer)) => layers.push(layer.keras_layer.as_ref()),
+            Some(layer::Layer::Repeat(layer)) => layers.push(layer.keras_layer.as_ref()),
+            _ => {}
+        }
+    }
+    layers.into_iter().flatten().map(|layer| layer.class_name()).collect()
+}
+
+/// EasyRec behaviour 31.
+fn mask_blocks(finder: &mut Finder<'_>) {
+    let mut factors = Vec::new();
+    walk::scalars(finder.pipeline.message(), &mut |path, field, _| {
+        if field.parent_message().name() == "MaskBlock" && field.name() == "reduction_factor" {
+            factors.push(path.trim_end_matches(".reduction_factor").to_owned());
+        }
+    });
+    for block in factors {
+        let path = format!("{block}.aggregation_size");
+        if finder.pipeline.is_set(&path) {
+            finder.note("reduction_factor_wins", &path, "`aggregation_size` is set beside `reduction_factor`");
+        }
+    }
+}
+
+/// EasyRec behaviours 172, 174 and 178.
+fn losses(finder: &mut Finder<'_>, model: &EasyRecModel) {
+    let mut keys = BTreeSet::new();
+    for (at, loss) in model.losses.iter().enumerate() {
+        let path = format!("model_config.losses[{at}]");
+        let name = loss.loss_type().as_str_name();
+        let key = if loss.loss_name().is_empty() { name } else { loss.loss_name() };
+        if !keys.insert(key) {
+            finder.note("loss_is_replaced", &path, format!("a second loss with the key `{key}`"));
+        }
+        let plain = match &loss.loss_param {
+            Some(loss::LossParam::F1ReweightedLoss(params)) => params.f1_beta_square() == 1.0,
+            _ => true,
+        };
+        if loss.loss_type() == LossType::F1ReweightedLoss && plain {
+            finder.note("f1_reweighting_has_no_effect", &path, "F1_REWEIGHTED_LOSS with `f1_beta_square` 1");
+        }
+    }
+    let mut exponents = Vec::new();
+    walk::scalars(finder.pipeline.message(), &mut |path, field, value| {
+        if field.name() == "use_exponent" && value.as_bool() == Some(true) {
+            exponents.push(path.to_owned());
+        }
+    });
+    for path in exponents {
+        finder.note("pairwise_hinge_without_gradient", &path, "`use_exponent` is true");
+    }
+}

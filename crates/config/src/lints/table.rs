@@ -1,0 +1,135 @@
+//! Names, effects and fixes of all lints.
+
+/// What a lint is about, the same for every config; the pages of the user book are made from these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LintRule {
+    /// Name, as `--fix NAME` takes it where there is something to switch.
+    pub name: &'static str,
+    /// What happens, in EasyRec and here.
+    pub effect: &'static str,
+    /// How to change the config.
+    pub fix: &'static str,
+}
+
+const fn rule(name: &'static str, effect: &'static str, fix: &'static str) -> LintRule {
+    LintRule { name, effect, fix }
+}
+
+/// All lints, by name.
+pub const LINTS: [LintRule; 27] = [
+    rule(
+        "activation_is_linear",
+        "EasyRec knows no activation of this name and silently uses none, so the layer is linear",
+        "write relu, gelu, leaky_relu, prelu, elu, selu, tanh, swish, sigmoid, dice, linear, or a full name such as tf.nn.softmax",
+    ),
+    rule(
+        "auc_without_probabilities",
+        "this loss gives raw scores; auc compares them with thresholds from 0 to 1, and EasyRec refuses to start",
+        "use mean_squared_error, or loss_type: CLASSIFICATION",
+    ),
+    rule(
+        "backbone_l2_has_no_effect",
+        "the layers of a backbone register their L2 terms where EasyRec never sums them, so they stay out of the loss",
+        "remove it, or use embedding_regularization, which does act",
+    ),
+    rule(
+        "bucket_precedence",
+        "only one way to number the values is used: hash_bucket_size before vocab_list before vocab_file before num_buckets",
+        "keep the one that is meant",
+    ),
+    rule(
+        "burnin_is_constant",
+        "with burnin_learning_rate 0 the warm-up runs at the full learning rate",
+        "set burnin_learning_rate above 0",
+    ),
+    rule("duplicate_scalar", "when a value is set twice, the last one wins and the first is forgotten", "remove one of them"),
+    rule(
+        "embedding_multiplier_hardly_acts",
+        "the multiplier scales the gradient, and Adam divides each gradient by its own size, so almost nothing changes",
+        "change the learning rate, or use an optimizer such as momentum_optimizer",
+    ),
+    rule(
+        "embedding_regularization_grows_with_batch",
+        "the term sums over the rows of a batch while the loss is their mean, so twice the batch_size regularizes twice as hard",
+        "choose it for the batch_size in use, and scale it down when batch_size grows",
+    ),
+    rule(
+        "endless_training",
+        "num_steps and num_epochs are both 0, so training never ends by itself",
+        "set train_config.num_steps or data_config.num_epochs",
+    ),
+    rule(
+        "f1_reweighting_has_no_effect",
+        "with f1_beta_square 1 every weight becomes 1, so the loss is plain cross entropy",
+        "set f1_beta_square to another value, or use CLASSIFICATION",
+    ),
+    rule("input_names_ignored", "a feature of this type reads its first input only", "remove the others, or use ComboFeature"),
+    rule(
+        "loss_is_replaced",
+        "two losses of one type without loss_name share a key, so the later replaces the earlier",
+        "give each a loss_name of its own",
+    ),
+    rule(
+        "max_f1_on_logits",
+        "max_f1 compares raw scores with thresholds from 0 to 1, so only probabilities from 0.5 to 0.73 are tried; it is near 0 when clicks are rare",
+        "judge by auc, gauc and log loss",
+    ),
+    rule(
+        "max_seq_len_ignored",
+        "sequences combined into one vector are read in full, whatever max_seq_len says",
+        "remove it, or cut the sequences in the data",
+    ),
+    rule("metric_ignored", "EasyRec reads this metric and never computes it for such a model", "remove it, or use auc, gauc or max_f1"),
+    rule(
+        "moving_average_unsupported",
+        "moving averages of weights need tf.contrib, which TensorFlow 2 has not, so EasyRec fails; here it has no effect",
+        "set use_moving_average: false",
+    ),
+    rule(
+        "normalization_skipped",
+        "values are scaled to 0..1 only if max_val is above min_val; here they stay as they are",
+        "set min_val below max_val, or remove both",
+    ),
+    rule(
+        "pairwise_hinge_without_gradient",
+        "use_exponent replaces the model's scores by the labels, so no gradient reaches the model",
+        "set use_exponent: false",
+    ),
+    rule(
+        "pass_through_in_group",
+        "a PassThroughFeature only carries values, such as user ids, to metrics; it adds nothing to a group",
+        "remove it from the group, or give it another type",
+    ),
+    rule("reduction_factor_wins", "reduction_factor and aggregation_size are both set; aggregation_size is not read", "remove one of them"),
+    rule(
+        "setting_without_effect",
+        "this setting steers TensorFlow's machinery for clusters or devices, which is not there",
+        "remove it; use --threads to choose the number of threads",
+    ),
+    rule(
+        "small_shuffle_buffer",
+        "rows are drawn from a buffer smaller than a batch, so sorted data stays nearly sorted",
+        "set shuffle_buffer_size to many batches, or shuffle the files beforehand",
+    ),
+    rule(
+        "tag_separator_characters",
+        "each character of the separator splits tags by itself; the whole is not looked for",
+        "use a single character",
+    ),
+    rule(
+        "unused_feature",
+        "the feature is in no feature group, so the model never sees it",
+        "add it to the feature_names of a group, or remove it",
+    ),
+    rule("vocab_duplicate", "a word that is twice in vocab_list keeps one row and wastes the other", "remove one of them"),
+    rule(
+        "weight_decay_not_scaled",
+        "each step takes weight_decay times the weight away, not multiplied by the learning rate, from biases and normalization too",
+        "choose weight_decay about a learning rate smaller than for AdamW elsewhere",
+    ),
+    rule(
+        "year_out_of_range",
+        "numbers from num_buckets upwards all become row 0, so years such as 1995 cannot be told apart",
+        "use hash_bucket_size, or num_buckets above the last year",
+    ),
+];
