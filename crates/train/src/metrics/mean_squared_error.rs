@@ -1,0 +1,27 @@
+//! `mean_squared_error`: mean of (prediction − label)², over probabilities when the task is classification (EasyRec behaviour 51).
+//! 0 without rows, as TensorFlow.
+
+use super::exact_sum::ExactMean;
+use super::{Metric, Predictions};
+
+/// Mean squared error.
+#[derive(Clone, Debug, Default)]
+pub struct MeanSquaredError {
+    mean: ExactMean,
+}
+
+impl Metric for MeanSquaredError {
+    fn update(&mut self, predictions: &Predictions<'_>) {
+        for (label, prediction) in predictions.labelled_probabilities() {
+            self.mean.add((f64::from(prediction) - f64::from(label)).powi(2));
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.mean.merge(other.mean);
+    }
+
+    fn finish(&self) -> f64 {
+        self.mean.value_or_zero()
+    }
+}
