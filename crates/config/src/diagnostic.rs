@@ -216,10 +216,11 @@ pub fn did_you_mean<'a>(found: &str, valid: impl IntoIterator<Item = &'a str>) -
 #[must_use]
 pub fn nearest<'a>(found: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = fold(found);
-    let limit = if folded.len() < 3 { 0 } else { (folded.len() / 3).min(4) };
     let mut best: Option<(usize, &str)> = None;
     for name in valid {
-        let distance = edit_distance(&folded, &fold(name));
+        let other = fold(name);
+        let limit = (folded.len().max(other.len()) / 3).min(4);
+        let distance = edit_distance(&folded, &other);
         if distance <= limit && best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, name));
         }

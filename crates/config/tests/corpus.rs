@@ -1,9 +1,11 @@
 //! Reads every `*.config` of the folder named by `RANKMILL_EASYREC_CONFIGS`, if it is set.
 
+#![expect(clippy::print_stderr, reason = "says plainly that it was skipped")]
+
 use std::path::Path;
 use std::{env, fs};
 
-use rankmill_config::{Edits, Pipeline};
+use rankmill_config::{Edits, Pipeline, validate};
 
 #[test]
 fn every_config_of_the_folder_reads_and_round_trips() {
@@ -22,6 +24,8 @@ fn every_config_of_the_folder_reads_and_round_trips() {
         let again = Pipeline::parse("again", &text, &Edits::default()).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(again.proto, pipeline.proto, "{}", path.display());
         assert!(!pipeline.features().is_empty() && !pipeline.feature_groups().is_empty(), "{}", path.display());
+        let problems = validate(&pipeline);
+        assert!(problems.is_empty(), "{problems}");
         read += 1;
     }
     assert!(read > 0, "the folder has no *.config");

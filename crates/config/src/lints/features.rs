@@ -26,7 +26,6 @@ pub(super) fn find(finder: &mut Finder<'_>) {
             finder.note("max_seq_len_ignored", &path, format!("`max_seq_len` of `{}` is not read", feature.name));
         }
     }
-    pass_through(finder);
     shuffling(finder);
 }
 
@@ -110,19 +109,6 @@ fn values(finder: &mut Finder<'_>, feature: &Feature<'_>) {
     if let Some(at) = config.vocab_list.iter().position(|word| !words.insert(word)) {
         let message = format!("`{}` is twice in the vocab_list of `{name}`", config.vocab_list[at]);
         finder.note("vocab_duplicate", &format!("{path}.vocab_list[{at}]"), message);
-    }
-}
-
-fn pass_through(finder: &mut Finder<'_>) {
-    let features = finder.pipeline.features();
-    for group in finder.pipeline.feature_groups() {
-        for member in &group.features {
-            let mut named = features.iter().filter(|feature| feature.name == member.name);
-            if named.any(|feature| feature.config.feature_type() == FeatureType::PassThroughFeature) {
-                let message = format!("the PassThroughFeature `{}` is in group `{}`", member.name, group.name);
-                finder.note("pass_through_in_group", &member.path, message);
-            }
-        }
     }
 }
 

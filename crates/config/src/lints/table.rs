@@ -16,7 +16,7 @@ const fn rule(name: &'static str, effect: &'static str, fix: &'static str) -> Li
 }
 
 /// All lints, by name.
-pub const LINTS: [LintRule; 27] = [
+pub const LINTS: [LintRule; 26] = [
     rule(
         "activation_is_linear",
         "EasyRec knows no activation of this name and silently uses none, so the layer is linear",
@@ -94,11 +94,6 @@ pub const LINTS: [LintRule; 27] = [
         "pairwise_hinge_without_gradient",
         "use_exponent replaces the model's scores by the labels, so no gradient reaches the model",
         "set use_exponent: false",
-    ),
-    rule(
-        "pass_through_in_group",
-        "a PassThroughFeature only carries values, such as user ids, to metrics; it adds nothing to a group",
-        "remove it from the group, or give it another type",
     ),
     rule("reduction_factor_wins", "reduction_factor and aggregation_size are both set; aggregation_size is not read", "remove one of them"),
     rule(

@@ -31,7 +31,16 @@ pub(super) struct Reader<'a> {
     /// Braces closed by one that stands further left than their field: the likely culprits if a brace turns out to be
     /// missing.
     pub(super) suspects: Vec<Suspect>,
+    /// The message that was closed last.
+    pub(super) closed: Option<Closed>,
     origin: Origin,
+}
+
+/// A message that has been read to its closing brace in that line.
+pub(super) struct Closed {
+    pub(super) descriptor: MessageDescriptor,
+    pub(super) name: String,
+    pub(super) line: usize,
 }
 
 /// See [`Reader::suspects`].
@@ -43,7 +52,7 @@ pub(super) struct Suspect {
 impl<'a> Reader<'a> {
     pub(super) fn new(source: &'a Source, origin: Origin) -> Reader<'a> {
         let tokens = lexer::tokens(source.text());
-        Reader { source, tokens, next: 0, problems: Vec::new(), open: Vec::new(), suspects: Vec::new(), origin }
+        Reader { source, tokens, next: 0, problems: Vec::new(), open: Vec::new(), suspects: Vec::new(), closed: None, origin }
     }
 
     /// Reads the fields of the root message, up to the end of the text.
@@ -173,7 +182,7 @@ impl<'a> Reader<'a> {
         self.open.push(Open { descriptor: message.descriptor(), brace: Some(opening.range.clone()), indent });
         self.field_list(message, places);
         self.open.pop();
-        self.close(&opening, name, indent);
+        self.close(&opening, name, indent, message.descriptor());
     }
 
     fn scalar_field(&mut self, message: &mut DynamicMessage, places: &mut Places, field: &FieldDescriptor, name: &Range<usize>) {
@@ -379,7 +388,10 @@ impl<'a> Reader<'a> {
     fn unknown_field(&mut self, descriptor: &MessageDescriptor, token: &Token, name: &str) {
         let names: Vec<String> = descriptor.fields().map(|field| field.name().to_owned()).collect();
         let mut help = did_you_mean(name, names.iter().map(String::as_str));
-        if help.is_empty() && !names.is_empty() && names.len() <= 12 {
+        let closed = self.closed.as_ref().filter(|closed| closed.descriptor.get_field_by_name(name).is_some());
+        if let Some(closed) = closed {
+            help = format!("it is a field of `{}`, which is closed in line {}", closed.name, closed.line);
+        } else if help.is_empty() && !names.is_empty() && names.len() <= 16 {
             help = format!("expected one of {}", names.join(", "));
         }
         self.error(&token.range, format!("{} has no field `{name}`", descriptor.name()), &help);

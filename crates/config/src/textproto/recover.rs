@@ -1,9 +1,9 @@
 //! How reading goes on after a problem: what to skip, and which brace was forgotten.
 
-use prost_reflect::{FieldDescriptor, MessageDescriptor};
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
 use super::lexer::{Kind as TokenKind, Token};
-use super::reader::{Reader, Suspect};
+use super::reader::{Closed, Reader, Suspect};
 use super::scalar;
 
 impl Reader<'_> {
@@ -78,7 +78,7 @@ impl Reader<'_> {
     }
 
     /// Consumes the closing brace of a message, or reports that it is missing.
-    pub(super) fn close(&mut self, opening: &Token, name: &str, indent: usize) {
+    pub(super) fn close(&mut self, opening: &Token, name: &str, indent: usize, descriptor: MessageDescriptor) {
         let token = self.token();
         let closing = if self.text(&opening.range) == "<" { '>' } else { '}' };
         let TokenKind::Symbol(found @ ('}' | '>')) = token.kind else {
@@ -86,6 +86,8 @@ impl Reader<'_> {
             return;
         };
         self.next += 1;
+        let line = self.source.line_of(token.range.start);
+        self.closed = Some(Closed { descriptor, name: name.to_owned(), line });
         if found != closing {
             let opened = self.text(&opening.range);
             self.error(&token.range, format!("`{found}` closes the `{opened}` of `{name}`"), &format!("expected `{closing}`"));
@@ -140,13 +142,14 @@ impl Reader<'_> {
 
     pub(super) fn wrong_value(&mut self, field: &FieldDescriptor) {
         let token = self.token();
-        let found = match token.kind {
-            TokenKind::Symbol('[') => "a list".to_owned(),
-            TokenKind::Symbol('{' | '<') => "a message".to_owned(),
-            _ => self.text(&token.range).to_owned(),
+        let name = field.name();
+        let message = match (token.kind, field.kind()) {
+            (TokenKind::Symbol('['), _) => format!("`{name}` takes one value, not a list"),
+            (TokenKind::Symbol('{' | '<'), _) => format!("`{name}` takes no message"),
+            (_, Kind::Message(_)) => format!("`{name}` takes a message, not {}", self.text(&token.range)),
+            _ => format!("`{name}` takes no {}", self.text(&token.range)),
         };
-        let plural = if token.kind == TokenKind::Symbol('[') && !field.is_list() { "one value" } else { "other values" };
-        self.error(&token.range, format!("`{}` takes {plural}, got {found}", field.name()), &scalar::expected(&field.kind()));
+        self.error(&token.range, message, &scalar::expected(&field.kind()));
     }
 
     pub(super) fn missing_value(&mut self, field: &FieldDescriptor, name: &std::ops::Range<usize>) {

@@ -119,8 +119,12 @@ fn enumerator(descriptor: &EnumDescriptor, word: &str) -> Result<Value, Refused>
     }
     let names: Vec<String> = descriptor.values().map(|value| value.name().to_owned()).collect();
     let near = did_you_mean(word, names.iter().map(String::as_str));
-    let near = if near.is_empty() { near } else { format!("; {near}") };
-    Err(Refused::new(format!("{} has no value `{word}`", descriptor.name()), format!("{}{near}", enumerators(descriptor))))
+    let help = match (near.is_empty(), names.len() > 12) {
+        (true, _) => enumerators(descriptor),
+        (false, true) => near,
+        (false, false) => format!("{}; {near}", enumerators(descriptor)),
+    };
+    Err(Refused::new(format!("{} has no value `{word}`", descriptor.name()), help))
 }
 
 fn enumerators(descriptor: &EnumDescriptor) -> String {

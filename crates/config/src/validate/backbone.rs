@@ -213,6 +213,9 @@ fn cycles(check: &mut Check<'_>, scope: &Scope<'_>) {
             named.chain(passed).collect()
         })
         .collect();
+    if index.len() < scope.blocks.len() {
+        return; // Two blocks of one name have been reported, and nobody can say which one is meant.
+    }
     let mut state = vec![State::New; reads.len()];
     for start in 0..reads.len() {
         for cycle in cycles_from(start, &reads, &mut state) {

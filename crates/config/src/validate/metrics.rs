@@ -80,17 +80,7 @@ fn key(check: &mut Check<'_>, name: &str, path: &str, field: &str) {
     }
     let known = || names.iter().map(String::as_str);
     let message = format!("`{field}` names `{name}`, which is neither a feature nor an input field");
-    check.report_unknown(&format!("{path}.{field}"), message, name, known(), &listed(check_features(&names)));
-}
-
-fn check_features(names: &[String]) -> impl Iterator<Item = &str> {
-    let mut shown: Vec<&str> = Vec::new();
-    for name in names {
-        if !shown.contains(&name.as_str()) {
-            shown.push(name);
-        }
-    }
-    shown.into_iter()
+    check.report_unknown(&format!("{path}.{field}"), message, name, known(), &listed(known()));
 }
 
 fn reduction(check: &mut Check<'_>, reduction: &str, path: &str) {

@@ -76,7 +76,13 @@ impl<'a> Check<'a> {
 
 /// `a, b, c`, cut after a dozen.
 fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
-    let names: Vec<&str> = names.into_iter().collect();
+    let mut shown: Vec<&str> = Vec::new();
+    for name in names {
+        if !shown.contains(&name) {
+            shown.push(name);
+        }
+    }
+    let names = shown;
     match names.len() {
         0 => "none is declared".to_owned(),
         1..=12 => format!("expected one of {}", names.join(", ")),

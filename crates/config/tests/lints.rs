@@ -1,0 +1,70 @@
+//! Each lint, set off by one change of `data/good.config`, at its place.
+
+use rankmill_config::{Edits, LINTS, Pipeline, lints};
+
+const GOOD: &str = include_str!("data/good.config");
+
+/// Replacement, and the lints it sets off as `name line:column`.
+const CASES: [(&str, &str, &str); 27] = [
+    ("mlp { hidden", "mlp { activation: 'softmax' hidden", "activation_is_linear 50:88"),
+    ("class_name: 'MaskNet'\n", "class_name: 'MaskNet' highway { activation: 'ReLU' }\n", "duplicate_scalar 50:9"),
+    ("model_params { }", "model_params { } loss_type: L2_LOSS", "auc_without_probabilities 17:18, auc_without_probabilities 18:19"),
+    ("model_params { }", "model_params { l2_regularization: 1e-5 }", "backbone_l2_has_no_effect 66:37"),
+    ("hash_bucket_size: 500 ", "hash_bucket_size: 500 num_buckets: 5 ", "bucket_precedence 36:99"),
+    ("constant_learning_rate { learning_rate: 1e-3f }", "exponential_decay_learning_rate { burnin_steps: 5 }", "burnin_is_constant 10:72"),
+    ("batch_size: 64;", "batch_size: 64; batch_size: 65", "duplicate_scalar 22:19"),
+    ("use_moving_average: False", "embedding_learning_rate_multiplier: 3", "embedding_multiplier_hardly_acts 12:41"),
+    ("model_params { }", "embedding_regularization: 1e-5", "embedding_regularization_grows_with_batch 66:29"),
+    ("  num_steps: 100\n", "\n", "endless_training 6:1"),
+    ("model_params { }", "losses { loss_type: F1_REWEIGHTED_LOSS }", "f1_reweighting_has_no_effect 66:3"),
+    ("input_names: 'item'", "input_names: ['item', 'tags']", "input_names_ignored 36:36"),
+    ("model_params { }", "losses { loss_type: CLASSIFICATION } losses { weight: 2 loss_type: CLASSIFICATION }", "loss_is_replaced 66:40"),
+    ("auc { num_thresholds: 0xC8 }", "max_f1 { }", "max_f1_on_logits 17:18"),
+    ("feature_type: TagFeature", "feature_type: SequenceFeature max_seq_len: 9", "max_seq_len_ignored 37:77"),
+    ("auc { num_thresholds: 0xC8 }", "precision { }", "metric_ignored 17:18"),
+    ("use_moving_average: False", "use_moving_average: True", "moving_average_unsupported 12:25"),
+    ("feature_type: RawFeature", "feature_type: RawFeature min_val: 2 max_val: 1", "normalization_skipped 38:80"),
+    ("model_params { }", "losses { pairwise_hinge_loss { use_exponent: true } }", "pairwise_hinge_without_gradient 66:48"),
+    ("aggregation_size: 16", "aggregation_size: 16 reduction_factor: 2", "reduction_factor_wins 50:51"),
+    ("num_steps: 100", "num_steps: 100 sync_replicas: false num_gpus_per_worker: 1", "setting_without_effect 7:33"),
+    (
+        "num_steps: 100",
+        "num_steps: 100 sync_replicas: true train_distribute: PSStrategy incr_save_config { }",
+        "setting_without_effect 7:56, setting_without_effect 7:67",
+    ),
+    ("shuffle_buffer_size: 4096", "num_epochs: 1", "small_shuffle_buffer 22:15"),
+    ("separator: '|'", "separator: '|,'", "tag_separator_characters 37:104"),
+    ("feature_names: ['user', 'item', ", "feature_names: ['user', ", "unused_feature 36:27"),
+    ("hash_bucket_size: 500 ", "vocab_list: ['a', 'b', 'a'] ", "vocab_duplicate 36:96"),
+    ("adam_optimizer: {", "adamw_optimizer: { weight_decay: 0.01 ", "weight_decay_not_scaled 9:38"),
+];
+
+fn found(text: &str) -> String {
+    let pipeline = Pipeline::parse("f", text, &Edits::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    let lints = lints(&pipeline);
+    let shown: Vec<String> =
+        lints.iter().map(|lint| format!("{} {}:{}", lint.name, lint.diagnostic.line, lint.diagnostic.column)).collect();
+    shown.join(", ")
+}
+
+#[test]
+fn a_good_config_sets_off_nothing() {
+    assert_eq!(found(GOOD), "");
+}
+
+#[test]
+fn each_lint_at_its_place() {
+    let year = GOOD.replace("'item'", "'year'").replace("hash_bucket_size: 500 ", "num_buckets: 36 ");
+    let mut seen = found(&year);
+    assert_eq!(seen, "year_out_of_range 36:77");
+    assert_eq!(found(&year.replace("num_buckets: 36", "num_buckets: 2100")), "");
+    for (old, new, expected) in CASES {
+        assert!(GOOD.contains(old), "{old}");
+        let lints = found(&GOOD.replacen(old, new, 1));
+        assert_eq!(lints, expected, "{new}");
+        seen = format!("{seen}, {lints}");
+    }
+    for rule in LINTS {
+        assert!(seen.contains(rule.name), "no case sets off {}", rule.name);
+    }
+}
