@@ -65,8 +65,19 @@ impl Source {
 
     /// Number of blanks before the first word of the line of `offset`.
     pub(crate) fn indent_of(&self, offset: usize) -> usize {
-        let line = self.line(self.line_of(offset)).unwrap_or("");
-        line.chars().take_while(|c| c.is_whitespace()).count()
+        self.blanks_before(offset).chars().count()
+    }
+
+    /// Whether only blanks stand before `offset` in its line.
+    pub(crate) fn begins_line(&self, offset: usize) -> bool {
+        self.line_starts[self.line_of(offset) - 1] + self.blanks_before(offset).len() == offset
+    }
+
+    /// The blanks at the start of the line of `offset`. It must not look at the rest of the line, which may be long.
+    fn blanks_before(&self, offset: usize) -> &str {
+        let rest = &self.text[self.line_starts[self.line_of(offset) - 1]..];
+        let end = rest.find(|c: char| c == '\n' || !c.is_whitespace()).unwrap_or(rest.len());
+        &rest[..end]
     }
 
     pub(crate) fn problem(&self, severity: Severity, range: &Range<usize>, message: String) -> Diagnostic {

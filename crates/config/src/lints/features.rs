@@ -12,13 +12,13 @@ pub(super) fn find(finder: &mut Finder<'_>) {
     let pipeline = finder.pipeline;
     let used = used(finder);
     let whole = whole_sequence_groups(finder);
+    let groups = pipeline.feature_groups();
     for feature in pipeline.features() {
         if !used.contains(&feature.name) {
             let path = format!("{}.input_names[0]", feature.path);
             finder.note("unused_feature", &path, format!("feature `{}` is declared and used by no group", feature.name));
         }
         values(finder, &feature);
-        let groups = pipeline.feature_groups();
         let mut naming = groups.iter().filter(|group| group.features.iter().any(|member| member.name == feature.name));
         let sequence = feature.config.feature_type() == FeatureType::SequenceFeature;
         if sequence && feature.config.max_seq_len.is_some() && naming.any(|group| !whole.contains(group.name)) {

@@ -92,7 +92,7 @@ impl Reader<'_> {
             let opened = self.text(&opening.range);
             self.error(&token.range, format!("`{found}` closes the `{opened}` of `{name}`"), &format!("expected `{closing}`"));
         }
-        let first_of_line = self.source.span(&token.range).column == self.source.indent_of(token.range.start) + 1;
+        let first_of_line = self.source.begins_line(token.range.start);
         let left_of_field = first_of_line && self.source.indent_of(token.range.start) < indent;
         let other_line = self.source.line_of(token.range.start) != self.source.line_of(opening.range.start);
         if left_of_field && other_line {

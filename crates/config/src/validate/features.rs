@@ -45,10 +45,13 @@ fn inputs(check: &mut Check<'_>, feature: &Feature<'_>) {
     if check.fields.is_empty() || check.proto().fg_json_path.is_some() {
         return;
     }
-    let fields: Vec<String> = check.fields.iter().map(|field| field.name.clone()).collect();
-    for (at, name) in config.input_names.iter().enumerate().filter(|(_, name)| !fields.contains(name)) {
-        let message = format!("feature `{}` reads `{name}`, which is not among `input_fields`", feature.name);
+    for (at, name) in config.input_names.iter().enumerate() {
+        if check.fields.iter().any(|field| field.name == *name) {
+            continue;
+        }
+        let fields: Vec<String> = check.fields.iter().map(|field| field.name.clone()).collect();
         let known = || fields.iter().map(String::as_str);
+        let message = format!("feature `{}` reads `{name}`, which is not among `input_fields`", feature.name);
         check.report_unknown(&format!("{}.input_names[{at}]", feature.path), message, name, known(), &listed(known()));
     }
 }

@@ -9,6 +9,8 @@ mod model;
 mod ranges;
 mod training;
 
+use std::collections::BTreeMap;
+
 use crate::diagnostic::{Diagnostic, Diagnostics, did_you_mean};
 use crate::features::{Feature, FeatureGroup, InputField};
 use crate::pipeline::Pipeline;
@@ -58,8 +60,12 @@ impl<'a> Check<'a> {
 
     /// Reports each name that stands in the list for a second time.
     fn report_repeated(&mut self, names: &[(String, String)], what: &str) {
-        for (at, (name, path)) in names.iter().enumerate() {
-            let Some((_, first)) = names[..at].iter().find(|(earlier, _)| earlier == name) else { continue };
+        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, path) in names {
+            let Some(first) = seen.get(name.as_str()) else {
+                seen.insert(name, path);
+                continue;
+            };
             let line = self.pipeline.locate(first).line;
             let said = if line > 0 { format!(", first in line {line}") } else { String::new() };
             self.error(path, format!("{what} `{name}` is declared twice{said}"), "remove or rename one of them");
