@@ -10,8 +10,10 @@ mod features;
 pub mod number;
 mod reader;
 mod rows;
+pub mod sinks;
 mod sources;
 mod statistics;
+pub mod synth;
 
 pub use batch::{Column, Combiner, DenseColumn, FeatureBatch, FeatureCounts, FeatureKind, FeatureSpec, KeptColumn, Observed};
 pub use error::{DataError, Report, Rule, SkippedCause, shown};

@@ -1,0 +1,104 @@
+//! A file that is written aside and takes its place only when it is complete.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// A buffered file `.NAME.partial` that [`AsideFile::commit`] renames to `NAME`; dropped before that, it is removed.
+#[derive(Debug)]
+pub(crate) struct AsideFile {
+    path: PathBuf,
+    aside: PathBuf,
+    /// `None` once committed.
+    file: Option<BufWriter<File>>,
+    bytes: u64,
+}
+
+impl AsideFile {
+    /// Opens the file aside, beside its later place.
+    pub(crate) fn create(path: &Path) -> io::Result<AsideFile> {
+        let Some(name) = path.file_name() else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"));
+        };
+        if path.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
+        }
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(name);
+        hidden.push(".partial");
+        let aside = path.with_file_name(hidden);
+        let file = BufWriter::with_capacity(1 << 18, File::create(&aside)?);
+        Ok(AsideFile { path: path.to_owned(), aside, file: Some(file), bytes: 0 })
+    }
+
+    /// Writes out everything and moves the file to its place; returns its size in bytes.
+    pub(crate) fn commit(mut self) -> io::Result<u64> {
+        let Some(writer) = self.file.as_mut() else { return Ok(self.bytes) };
+        writer.flush()?;
+        writer.get_ref().sync_all()?;
+        fs::rename(&self.aside, &self.path)?;
+        self.file = None;
+        Ok(self.bytes)
+    }
+}
+
+impl Write for AsideFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(writer) = self.file.as_mut() else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        let written = writer.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+impl Drop for AsideFile {
+    fn drop(&mut self) {
+        if let Some(writer) = self.file.take() {
+            // The buffer belongs to a file that is thrown away: writing it out would only repeat the error that led here.
+            drop(writer.into_parts());
+            // Nothing can be done about a leftover that cannot be removed, and the error that led here matters more.
+            let _ = fs::remove_file(&self.aside);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn appears_only_when_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.csv");
+        let mut file = AsideFile::create(&path).unwrap();
+        file.write_all(b"hello").unwrap();
+        assert!(!path.exists());
+        assert_eq!(file.commit().unwrap(), 5);
+        assert_eq!(fs::read(&path).unwrap(), b"hello");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_abandoned_file_leaves_the_old_one_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.csv");
+        fs::write(&path, "old").unwrap();
+        let mut file = AsideFile::create(&path).unwrap();
+        file.write_all(b"new").unwrap();
+        drop(file);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn directories_and_missing_folders_are_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(AsideFile::create(dir.path()).is_err());
+        assert!(AsideFile::create(&dir.path().join("no/such/out.csv")).is_err());
+        assert!(AsideFile::create(Path::new("/")).is_err());
+    }
+}
