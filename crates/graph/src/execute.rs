@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use rankmill_kernels::ids::IdColumn;
-use rankmill_kernels::substrate::{Arena, Kernels, Place, Pool};
+use rankmill_kernels::pool::Pool;
+use rankmill_kernels::substrate::{Arena, Kernels, Place};
 use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::fuse::{fuse, materialise};

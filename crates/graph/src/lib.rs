@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use rankmill_graph::{Executor, Feed, Graph, Shape, ops::{leaf::{DenseInput, Parameter}, matmul::MatMul}};
-//! use rankmill_kernels::{substrate::Pool, view::MatRef};
+//! use rankmill_kernels::{pool::Pool, view::MatRef};
 //!
 //! let mut graph = Graph::new();
 //! let weights = graph.declare("w", Shape::fixed(&[2, 1]), true)?;

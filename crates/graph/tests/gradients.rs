@@ -14,7 +14,7 @@ use rankmill_graph::ops::reduce::{HalfSquareSum, MeanRows, SumColumns, SumRows};
 use rankmill_graph::ops::sum::Sum;
 use rankmill_graph::ops::unary::Unary;
 use rankmill_graph::{Executor, Feed, Graph, GraphError, Shape, Value, differentiate};
-use rankmill_kernels::substrate::Pool;
+use rankmill_kernels::pool::Pool;
 use rankmill_kernels::view::MatRef;
 
 const ROWS: usize = 70;

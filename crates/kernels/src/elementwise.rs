@@ -128,6 +128,15 @@ multiversion! {
     }
 }
 
+multiversion! {
+    /// `out = (x - centre) * scale + shift`, elementwise.
+    pub fn centre_scale_shift(out: &mut [f32], x: &[f32], centre: &[f32], scale: &[f32], shift: &[f32]) {
+        for ((((o, x), c), s), t) in out.iter_mut().zip(x).zip(centre).zip(scale).zip(shift) {
+            *o = (x - c) * s + t;
+        }
+    }
+}
+
 /// The logistic function, stable at both ends.
 pub fn sigmoid(x: f32) -> f32 {
     if x >= 0.0 {

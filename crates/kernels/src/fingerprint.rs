@@ -181,8 +181,7 @@ impl Long {
     /// Mixes the 64 bytes from `at`. The last block uses another multiplier and scales two terms by 9.
     #[inline]
     fn mix(&mut self, s: &[u8], at: usize, mul: u64, scale: u64) {
-        self.x =
-            self.x.wrapping_add(self.y).wrapping_add(self.v.0).wrapping_add(fetch64(s, at + 8)).rotate_right(37).wrapping_mul(mul);
+        self.x = self.x.wrapping_add(self.y).wrapping_add(self.v.0).wrapping_add(fetch64(s, at + 8)).rotate_right(37).wrapping_mul(mul);
         self.y = self.y.wrapping_add(self.v.1).wrapping_add(fetch64(s, at + 48)).rotate_right(42).wrapping_mul(mul);
         self.x ^= self.w.1.wrapping_mul(scale);
         self.y = self.y.wrapping_add(self.v.0.wrapping_mul(scale)).wrapping_add(fetch64(s, at + 40));

@@ -9,6 +9,7 @@ pub mod elementwise;
 pub mod fingerprint;
 pub mod gemm;
 pub mod ids;
+pub mod pool;
 pub mod reduce;
 pub mod substrate;
 pub mod view;

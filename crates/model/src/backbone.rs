@@ -213,9 +213,11 @@ impl<'a> Backbone<'a> {
         let mut inputs = Vec::with_capacity(block.inputs.len());
         for (i, input) in block.inputs.iter().enumerate() {
             let path = format!("{path}.inputs[{i}]");
-            for (field, is_set) in
-                [("input_fn", input.input_fn.is_some()), ("input_slice", input.input_slice.is_some()), ("reset_input", input.reset_input.is_some())]
-            {
+            for (field, is_set) in [
+                ("input_fn", input.input_fn.is_some()),
+                ("input_slice", input.input_slice.is_some()),
+                ("reset_input", input.reset_input.is_some()),
+            ] {
                 if is_set {
                     return Err(self.unsupported(&format!("{path}.{field}"), field));
                 }

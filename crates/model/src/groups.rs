@@ -51,10 +51,11 @@ impl<'a> Groups<'a> {
         };
         let wide = group.config.wide_deep() == proto::WideOrDeep::Wide;
         let scope = builder.unique("input_layer");
-        let mut members = Vec::with_capacity(group.feature_names.len());
-        for feature in &group.feature_names {
-            let Some(index) = self.features.specs().iter().position(|spec| spec.name == *feature) else {
-                return Err(self.pipeline.error(&group.path, format!("group `{name}` names feature `{feature}`, which is not built")));
+        let mut members = Vec::with_capacity(group.features.len());
+        for feature in &group.features {
+            let Some(index) = self.features.specs().iter().position(|spec| spec.name == feature.name) else {
+                let message = format!("group `{name}` names feature `{}`, which is not built", feature.name);
+                return Err(self.pipeline.error(&feature.path, message));
             };
             let spec = &self.features.specs()[index];
             let width = if wide { options.wide_output_dim() as usize } else { spec.embedding_dim };
@@ -123,18 +124,11 @@ fn columns(builder: &mut Builder, tensor: Value, members: &[Value]) -> Result<Ve
     Ok(out)
 }
 
-fn member(
-    builder: &mut Builder,
-    scope: &str,
-    spec: &FeatureSpec,
-    slot: Slot,
-    width: usize,
-    wide: bool,
-) -> Result<Member, String> {
+fn member(builder: &mut Builder, scope: &str, spec: &FeatureSpec, slot: Slot, width: usize, wide: bool) -> Result<Member, String> {
     let text = |error: GraphError| error.to_string();
     let (slot, rows) = match (slot, &spec.kind) {
-        (Slot::Ids(slot), FeatureKind::Ids { rows }) => (slot, *rows),
-        (Slot::Dense(slot, width), _) | (Slot::Ids(slot), FeatureKind::Dense { width }) => {
+        (Slot::Ids(slot), FeatureKind::Ids { rows, .. }) => (slot, *rows),
+        (Slot::Dense(slot, width), _) | (Slot::Ids(slot), &FeatureKind::Dense { width }) => {
             let value = builder.scope(scope).add(DenseInput { slot, width }, &[]).map_err(text)?;
             return Ok(Member { value, is_embedding: false });
         }
@@ -146,7 +140,7 @@ fn member(
         _ if wide => Combiner::Sum,
         rankmill_data::Combiner::Sum => Combiner::Sum,
         rankmill_data::Combiner::Mean => Combiner::Mean,
-        rankmill_data::Combiner::SquareRoot => Combiner::SquareRoot,
+        rankmill_data::Combiner::SqrtN => Combiner::SquareRoot,
     };
     let initializer = match &spec.initializer {
         Some(config) => Initializer::from_config(config).map_err(|error| error.to_string())?,

@@ -74,25 +74,22 @@ impl Parameters {
         Parameters { entries }
     }
 
-    /// The same variables in the order in which another graph of the same model declares them; what that graph doesn't need is
-    /// left out.
+    /// For each parameter of a graph its place among these variables.
     ///
     /// # Errors
-    /// If a variable of the graph is missing or has another shape.
-    pub fn for_graph(&self, graph: &rankmill_graph::Graph) -> Result<Parameters, ParameterError> {
-        let entries = graph
-            .parameters()
-            .iter()
-            .map(|slot| {
-                let found = self.get(&slot.name).ok_or_else(|| ParameterError::Missing { name: slot.name.clone() })?;
-                if found.shape != slot.shape.dims {
-                    let (expected, found) = (slot.shape.dims.clone(), found.shape.clone());
-                    return Err(ParameterError::Shape { name: slot.name.clone(), expected, found });
-                }
-                Ok(found.clone())
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Parameters { entries })
+    /// If a parameter of the graph is missing or has another shape.
+    pub fn places(&self, graph: &rankmill_graph::Graph) -> Result<Vec<usize>, ParameterError> {
+        let find = |slot: &rankmill_graph::ParameterSlot| {
+            let place = self.entries.iter().position(|entry| entry.name == slot.name);
+            let place = place.ok_or_else(|| ParameterError::Missing { name: slot.name.clone() })?;
+            let found = &self.entries[place].shape;
+            if *found != slot.shape.dims {
+                let (expected, found) = (slot.shape.dims.clone(), found.clone());
+                return Err(ParameterError::Shape { name: slot.name.clone(), expected, found });
+            }
+            Ok(place)
+        };
+        graph.parameters().iter().map(find).collect()
     }
 
     /// The variable of that name.

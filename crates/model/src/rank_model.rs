@@ -29,6 +29,8 @@ pub struct Training {
     pub gradients: Gradients,
     /// The moving statistics that follow the batch.
     pub updates: Vec<MovingUpdate>,
+    /// Which of the batch's labels the loss uses.
+    pub label: usize,
 }
 
 /// A model as a graph.
@@ -155,5 +157,5 @@ fn training(
     };
     let gradients = differentiate(&mut builder.graph, total_loss)?;
     let updates = builder.updates.clone();
-    Ok(Training { total_loss, cross_entropy, regularization, gradients, updates })
+    Ok(Training { total_loss, cross_entropy, regularization, gradients, updates, label: label_index })
 }

@@ -1,1 +1,11 @@
-//! See `ARCHITECTURE.md` for the place of this crate.
+//! Training, evaluation, metrics, checkpoints and event logs.
+
+pub mod checkpoint;
+mod error;
+pub mod evaluate;
+pub mod events;
+pub mod metrics;
+pub mod run;
+pub mod step;
+
+pub use error::TrainError;

@@ -11,9 +11,9 @@ use rankmill_graph::ops::lookup::Lookup;
 use rankmill_graph::{Executor, Value};
 use rankmill_kernels::elementwise::{add_scaled, scale};
 use rankmill_kernels::ids::IdColumn;
-use rankmill_kernels::substrate::Pool;
+use rankmill_kernels::pool::Pool;
 use rankmill_kernels::view::MatRef;
-use rankmill_model::{BatchFeed, Model, Parameters, Training};
+use rankmill_model::{BatchFeed, Model, Parameter, ParameterError, Parameters, Training};
 use rankmill_nn::layers::scope::{Mode, Moment};
 use rankmill_nn::optim::clip::{clip_factor, global_norm};
 use rankmill_nn::optim::{Gradient, Optimizer, StepRates};
@@ -117,6 +117,7 @@ pub struct Trainer {
     training: Training,
     logits: Value,
     lookups: Vec<TableLookup>,
+    group_tensors: Vec<(String, Value)>,
     /// Sums for tables that several features share, by parameter.
     shared: Vec<(usize, RowGradients)>,
     optimizer: Optimizer,
@@ -134,7 +135,7 @@ pub struct Trainer {
     pub global_step: u64,
 }
 
-/// Names of tensors that tests compare: they are kept readable when asked for.
+/// Which tensors stay readable after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
     /// Losses and gradients alone.
@@ -199,6 +200,7 @@ impl Trainer {
             logits: model.logits,
             training,
             lookups,
+            group_tensors: if keep == Keep::Everything { model.group_tensors } else { Vec::new() },
             shared,
             optimizer,
             clip_norm: train_config.gradient_clipping_by_norm(),
@@ -210,6 +212,58 @@ impl Trainer {
             scalars,
             global_step: 0,
         })
+    }
+
+    /// The optimizer's state as named tensors: `<variable>/<slot>`, and what there is once.
+    pub fn state_tensors(&self) -> Vec<(String, Vec<usize>, &[f32])> {
+        let mut tensors = Vec::new();
+        for (slot, all) in self.optimizer.slots().iter().zip(&self.slots) {
+            for (entry, values) in self.parameters.entries.iter().zip(all) {
+                if entry.trainable {
+                    tensors.push((format!("{}/{}", entry.name, slot.suffix), entry.shape.clone(), values.as_slice()));
+                }
+            }
+        }
+        for ((name, _), value) in self.optimizer.scalars().iter().zip(&self.scalars) {
+            tensors.push(((*name).to_owned(), Vec::new(), std::slice::from_ref(value)));
+        }
+        tensors
+    }
+
+    /// Sets variables and optimizer state from saved tensors.
+    ///
+    /// # Errors
+    /// If one is missing or has another shape.
+    pub fn restore(&mut self, saved: &Parameters, state: &[Parameter]) -> Result<(), ParameterError> {
+        for entry in &mut self.parameters.entries {
+            let found = saved.entries.iter().find(|other| other.name == entry.name);
+            fill(&entry.name, &entry.shape, &mut entry.values, found)?;
+        }
+        for (slot, all) in self.optimizer.slots().iter().zip(&mut self.slots) {
+            for (entry, values) in self.parameters.entries.iter().zip(all).filter(|(entry, _)| entry.trainable) {
+                let name = format!("{}/{}", entry.name, slot.suffix);
+                fill(&name, &entry.shape, values, state.iter().find(|other| other.name == name))?;
+            }
+        }
+        for ((name, _), value) in self.optimizer.scalars().iter().zip(&mut self.scalars) {
+            fill(name, &[], std::slice::from_mut(value), state.iter().find(|other| other.name == *name))?;
+        }
+        Ok(())
+    }
+
+    /// Seed of initial values and random layers.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Goes on with the random numbers of another seed.
+    pub fn set_seed(&mut self, seed: u64) {
+        self.seed = seed;
+    }
+
+    /// Which of the batch's labels the loss uses.
+    pub fn label(&self) -> usize {
+        self.training.label
     }
 
     /// The optimizer.
@@ -262,9 +316,9 @@ impl Trainer {
         self.executor.value(self.logits).to_vec()
     }
 
-    /// Any tensor that was kept, after a run.
-    pub fn tensor(&self, value: Value) -> Vec<f32> {
-        self.executor.value(value).to_vec()
+    /// The tensors of the feature groups in the last batch, if [`Keep::Everything`] was asked for.
+    pub fn group_tensors(&self) -> Vec<(String, Vec<f32>)> {
+        self.group_tensors.iter().map(|(name, value)| (name.clone(), self.executor.value(*value).to_vec())).collect()
     }
 
     /// Bytes of the planned buffers for batches of `rows` rows.
@@ -355,6 +409,17 @@ impl Trainer {
         self.global_step += 1;
         rates
     }
+}
+
+/// Copies saved values into a tensor of the same shape.
+fn fill(name: &str, shape: &[usize], values: &mut [f32], saved: Option<&Parameter>) -> Result<(), ParameterError> {
+    let saved = saved.ok_or_else(|| ParameterError::Missing { name: name.to_owned() })?;
+    if saved.shape != shape {
+        let (expected, found) = (shape.to_vec(), saved.shape.clone());
+        return Err(ParameterError::Shape { name: name.to_owned(), expected, found });
+    }
+    values.copy_from_slice(&saved.values);
+    Ok(())
 }
 
 /// The optimizer of a config and the factor on the gradients of its tables.

@@ -131,7 +131,8 @@ impl Op for BatchNorm {
 
 #[expect(clippy::too_many_arguments, reason = "the formula has this many symbols")]
 fn normalise(x: MatRef<'_>, mean: &[f32], variance: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32, relu: bool, mut output: MatMut<'_>) {
-    let scale: Vec<f32> = variance.iter().zip(gamma).map(|(v, g)| g / (v + epsilon).sqrt()).collect();
+    // TensorFlow's order of operations: what follows is sensitive to the last bits of large means.
+    let scale: Vec<f32> = inverse_deviations(variance, epsilon).iter().zip(gamma).map(|(r, g)| r * g).collect();
     let shift: Vec<f32> = beta.iter().zip(mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
     for i in 0..output.rows() {
         elementwise::scale_and_shift(output.row(i), x.row(i), &scale, &shift);
@@ -240,13 +241,13 @@ impl Op for BatchNormGradient {
         let (mean, variance) = inputs[1].row(0).split_at(width);
         let (d_gamma, d_beta) = inputs[3].row(0).split_at(width);
         let inverse = inverse_deviations(variance, self.epsilon);
-        // dx = a·dy + b·x + c, with one a, b, c for each column.
+        // dx = a·dy + b·(x - μ) + c, with one a, b, c for each column.
         let a: Vec<f32> = inverse.iter().zip(inputs[2].row(0)).map(|(r, g)| r * g).collect();
         let b: Vec<f32> = (0..width).map(|j| -a[j] * inverse[j] * d_gamma[j] / rows).collect();
-        let c: Vec<f32> = (0..width).map(|j| -a[j] * d_beta[j] / rows - b[j] * mean[j]).collect();
+        let c: Vec<f32> = (0..width).map(|j| -a[j] * d_beta[j] / rows).collect();
         for i in 0..output.rows() {
             let dx = output.row(i);
-            elementwise::scale_and_shift(dx, inputs[0].row(i), &b, &c);
+            elementwise::centre_scale_shift(dx, inputs[0].row(i), mean, &b, &c);
             elementwise::add_product(dx, inputs[4].row(i), &a);
         }
     }

@@ -1,0 +1,330 @@
+//! A model on disk: a directory with
+//! - `pipeline.config`: the resolved config;
+//! - `variables.safetensors`: the variables under EasyRec's names;
+//! - `assets/`: vocabulary files that the config names;
+//! - `manifest.json`: versions, data fingerprints, and golden rows with their scores.
+//!
+//! A directory is written aside, synced and renamed, so that there is never half a model.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rankmill_config::{Diagnostics, Edits, Pipeline};
+use rankmill_data::{InputFile, KeptColumn, Origin, RawRows};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::parameters::{Parameter, Parameters};
+use crate::predictor::Predictor;
+
+/// The layout of the directory that this version writes and reads.
+const FORMAT: u32 = 1;
+
+/// The config of a bundle.
+pub const CONFIG_FILE: &str = "pipeline.config";
+const VARIABLES_FILE: &str = "variables.safetensors";
+const MANIFEST_FILE: &str = "manifest.json";
+const ASSETS: &str = "assets";
+/// Where a model directory keeps its checkpoints.
+pub const CHECKPOINTS: &str = "checkpoints";
+const CHECKPOINT_PREFIX: &str = "model.ckpt-";
+
+/// Why a bundle can't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// The file system refuses.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// There is no model.
+    #[error("{}: this is neither a model directory (with `checkpoints/`) nor a bundle (with `manifest.json`)", path.display())]
+    NoModel {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file holds something else than it should.
+    #[error("{}: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The bundle's config can't be read or built.
+    #[error("{0}")]
+    Config(Diagnostics),
+    /// A golden row scores differently than when the model was written.
+    #[error("{}: golden row {row} scores {found}, but scored {expected} when the model was written", path.display())]
+    Golden {
+        /// The bundle.
+        path: PathBuf,
+        /// The row, counted from 0.
+        row: usize,
+        /// Its logit then.
+        expected: f32,
+        /// Its logit now.
+        found: f32,
+    },
+}
+
+impl BundleError {
+    /// An error of the file system at `path`.
+    pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> BundleError {
+        let path = path.to_owned();
+        move |error| BundleError::Io { path, error }
+    }
+
+    fn damaged(path: &Path, reason: impl ToString) -> BundleError {
+        BundleError::Damaged { path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
+/// Rows as text and the logits the model gave them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GoldenRows {
+    /// The fields of each row, in the order of `data_config.input_fields`.
+    pub rows: Vec<Vec<String>>,
+    /// The bits of each row's logit.
+    pub logit_bits: Vec<u32>,
+}
+
+impl GoldenRows {
+    /// Takes the first rows of a batch whose input fields were all kept, with their logits; rows that are not UTF-8 are left out.
+    pub fn from_batch(kept: &[KeptColumn], logits: &[f32], limit: usize) -> GoldenRows {
+        let mut golden = GoldenRows::default();
+        for (row, logit) in logits.iter().enumerate() {
+            if golden.rows.len() == limit {
+                break;
+            }
+            let fields = kept.iter().map(|column| String::from_utf8(column.row(row).to_vec())).collect::<Result<Vec<_>, _>>();
+            if let Ok(fields) = fields {
+                golden.rows.push(fields);
+                golden.logit_bits.push(logit.to_bits());
+            }
+        }
+        golden
+    }
+
+    pub(crate) fn verify(&self, predictor: &mut Predictor, written_on: &str, path: &Path) -> Result<(), BundleError> {
+        let Some(first) = self.rows.first() else { return Ok(()) };
+        let manifest = path.join(MANIFEST_FILE);
+        let mut rows = RawRows::new(first.len(), Arc::from([manifest.display().to_string()]));
+        for (i, fields) in self.rows.iter().enumerate() {
+            let origin = Origin { file: 0, line: i as u64 + 1 };
+            rows.push_fields(fields.iter().map(String::as_bytes), origin).map_err(|rule| BundleError::damaged(&manifest, rule))?;
+        }
+        let batch = predictor.features.transform(&rows).map_err(|error| BundleError::damaged(&manifest, error))?;
+        let scores = predictor.score(&batch).map_err(|error| BundleError::damaged(&path.join(VARIABLES_FILE), error))?;
+        let exact = written_on == processor();
+        for (row, (bits, found)) in self.logit_bits.iter().zip(&scores.logits).enumerate() {
+            let expected = f32::from_bits(*bits);
+            let close = (expected - found).abs() <= 1e-6 * expected.abs().max(1.0);
+            if found.to_bits() != *bits && (exact || !close) {
+                return Err(BundleError::Golden { path: path.to_owned(), row, expected, found: *found });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a bundle says about itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Layout of the directory.
+    pub format: u32,
+    /// Version of Rankmill that wrote it.
+    pub rankmill: String,
+    /// Steps trained.
+    pub global_step: u64,
+    /// Kind of processor on which the golden rows were scored.
+    pub processor: String,
+    /// The training files: path, size and fingerprint.
+    pub data: Vec<DataFile>,
+    /// Rows that must score the same when the model is loaded.
+    pub golden: GoldenRows,
+}
+
+/// A training file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFile {
+    /// Its path.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Fingerprint of its content.
+    pub fingerprint: u64,
+}
+
+impl Manifest {
+    /// The manifest of a model trained on `files`.
+    pub fn new(global_step: u64, files: &[InputFile], golden: GoldenRows) -> Manifest {
+        let data =
+            files.iter().map(|file| DataFile { path: file.path.clone(), bytes: file.bytes, fingerprint: file.fingerprint }).collect();
+        let (rankmill, processor) = (env!("CARGO_PKG_VERSION").to_owned(), processor());
+        Manifest { format: FORMAT, rankmill, global_step, processor, data, golden }
+    }
+}
+
+/// The kind of processor: architecture and the instruction set the kernels use.
+pub fn processor() -> String {
+    format!("{} {:?}", std::env::consts::ARCH, rankmill_kernels::dispatch::level())
+}
+
+/// A bundle in memory.
+#[derive(Debug)]
+pub struct Bundle {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// The config.
+    pub pipeline: Pipeline,
+    /// The variables.
+    pub parameters: Parameters,
+    /// What it says about itself.
+    pub manifest: Manifest,
+}
+
+impl Bundle {
+    /// Reads a bundle, or the newest checkpoint of a model directory.
+    ///
+    /// # Errors
+    /// If there is none, or it is damaged.
+    pub fn open(directory: &Path) -> Result<Bundle, BundleError> {
+        let path = locate(directory)?;
+        let file = path.join(MANIFEST_FILE);
+        let text = fs::read_to_string(&file).map_err(BundleError::io(&file))?;
+        let manifest: Manifest = serde_json::from_str(&text).map_err(|error| BundleError::damaged(&file, error))?;
+        if manifest.format != FORMAT {
+            return Err(BundleError::damaged(&file, format!("layout {}; this version reads {FORMAT}", manifest.format)));
+        }
+        let mut pipeline = Pipeline::load(&path.join(CONFIG_FILE), &Edits::default()).map_err(BundleError::Config)?;
+        for config in feature_configs(&mut pipeline) {
+            if config.vocab_file().starts_with(ASSETS) {
+                config.vocab_file = Some(path.join(config.vocab_file()).display().to_string());
+            }
+        }
+        let parameters = Parameters { entries: read_tensors(&path.join(VARIABLES_FILE))? };
+        Ok(Bundle { path, pipeline, parameters, manifest })
+    }
+}
+
+/// Writes a bundle's files into an existing directory.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn write_bundle(directory: &Path, pipeline: &Pipeline, parameters: &Parameters, manifest: &Manifest) -> Result<(), BundleError> {
+    let mut resolved = pipeline.clone();
+    let assets = directory.join(ASSETS);
+    for (i, config) in feature_configs(&mut resolved).enumerate() {
+        if config.vocab_file().is_empty() {
+            continue;
+        }
+        fs::create_dir_all(&assets).map_err(BundleError::io(&assets))?;
+        let source = PathBuf::from(config.vocab_file());
+        let name = format!("{i}_{}", source.file_name().and_then(|name| name.to_str()).unwrap_or("vocabulary"));
+        let target = assets.join(&name);
+        fs::copy(&source, &target).map_err(BundleError::io(&source))?;
+        config.vocab_file = Some(format!("{ASSETS}/{name}"));
+    }
+    write_file(&directory.join(CONFIG_FILE), resolved.to_text().as_bytes())?;
+    let tensors = parameters.entries.iter().map(|entry| (entry.name.as_str(), entry.shape.as_slice(), entry.values.as_slice()));
+    write_tensors(&directory.join(VARIABLES_FILE), tensors)?;
+    let text = serde_json::to_string_pretty(manifest).map_err(|error| BundleError::damaged(&directory.join(MANIFEST_FILE), error))?;
+    write_file(&directory.join(MANIFEST_FILE), text.as_bytes())
+}
+
+fn feature_configs(pipeline: &mut Pipeline) -> impl Iterator<Item = &mut rankmill_config::proto::FeatureConfig> {
+    let new = pipeline.proto.feature_config.iter_mut().flat_map(|config| &mut config.features);
+    new.chain(&mut pipeline.proto.feature_configs)
+}
+
+/// Writes a file and syncs it.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn write_file(path: &Path, content: &[u8]) -> Result<(), BundleError> {
+    let write = || {
+        let mut file = File::create(path)?;
+        file.write_all(content)?;
+        file.sync_all()
+    };
+    write().map_err(BundleError::io(path))
+}
+
+/// Writes `f32` tensors as safetensors and syncs the file.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn write_tensors<'a>(path: &Path, tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [f32])>) -> Result<(), BundleError> {
+    let views = tensors
+        .map(|(name, shape, values)| {
+            let view = TensorView::new(Dtype::F32, shape.to_vec(), bytemuck::cast_slice(values));
+            view.map(|view| (name, view)).map_err(|error| BundleError::damaged(path, error))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    safetensors::serialize_to_file(views, None, path).map_err(|error| match error {
+        safetensors::SafeTensorError::IoError(error) => BundleError::Io { path: path.to_owned(), error },
+        other => BundleError::damaged(path, other),
+    })?;
+    File::open(path).and_then(|file| file.sync_all()).map_err(BundleError::io(path))
+}
+
+/// Reads all tensors of a safetensors file, in the order of their names.
+///
+/// # Errors
+/// If the file is damaged or holds something else than `f32`.
+pub fn read_tensors(path: &Path) -> Result<Vec<Parameter>, BundleError> {
+    let bytes = fs::read(path).map_err(BundleError::io(path))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| BundleError::damaged(path, error))?;
+    let mut entries = Vec::with_capacity(file.len());
+    for (name, view) in file.iter() {
+        if view.dtype() != Dtype::F32 {
+            return Err(BundleError::damaged(path, format!("tensor `{name}` is {:?}, not F32", view.dtype())));
+        }
+        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        entries.push(Parameter { name: name.to_owned(), shape: view.shape().to_vec(), trainable: true, values });
+    }
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+/// The bundle that `directory` is or holds.
+fn locate(directory: &Path) -> Result<PathBuf, BundleError> {
+    if directory.join(MANIFEST_FILE).is_file() {
+        return Ok(directory.to_owned());
+    }
+    let newest = checkpoints(directory)?.pop();
+    newest.map(|(_, path)| path).ok_or_else(|| BundleError::NoModel { path: directory.to_owned() })
+}
+
+/// The name of a checkpoint.
+pub fn checkpoint_name(global_step: u64) -> String {
+    format!("{CHECKPOINT_PREFIX}{global_step}")
+}
+
+/// The checkpoints of a model directory, by step.
+///
+/// # Errors
+/// If the directory can't be listed; one that isn't there has no checkpoints.
+pub fn checkpoints(directory: &Path) -> Result<Vec<(u64, PathBuf)>, BundleError> {
+    let folder = directory.join(CHECKPOINTS);
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(BundleError::Io { path: folder, error }),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(BundleError::io(&folder))?;
+        let name = entry.file_name();
+        let step = name.to_str().and_then(|name| name.strip_prefix(CHECKPOINT_PREFIX)).and_then(|step| step.parse().ok());
+        found.extend(step.map(|step| (step, entry.path())));
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,375 @@
+//! A training run: read, step, report, evaluate, save, until the data or the steps end.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use rankmill_config::Pipeline;
+use rankmill_data::{Batch, FeatureSet, FeatureStatistics, Position, Reader, ReaderOptions, Report};
+use rankmill_kernels::elementwise::sigmoid;
+use rankmill_kernels::pool::Pool;
+use rankmill_model::bundle::{GoldenRows, Manifest};
+use rankmill_model::{Parameters, Scorer};
+
+use crate::checkpoint::{self, RunState};
+use crate::error::TrainError;
+use crate::evaluate::{Evaluation, Evaluator};
+use crate::events::{EventWriter, loss_tag};
+use crate::metrics::{Auc, Metric, Predictions};
+use crate::step::{Keep, StepLosses, Trainer};
+
+/// Rows of the first batch that the manifest keeps with their scores.
+const GOLDEN_ROWS: usize = 16;
+
+/// What to do with a model directory that holds a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Refuse.
+    Fresh,
+    /// Go on with it; start anew where there is nothing to go on with.
+    Resume,
+    /// Remove its checkpoints and start anew.
+    Overwrite,
+}
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Where checkpoints and event logs go.
+    pub model_dir: PathBuf,
+    /// Training files.
+    pub train_inputs: Vec<String>,
+    /// Evaluation files; none means no evaluation.
+    pub eval_inputs: Vec<String>,
+    /// What to do with a run that is there.
+    pub start: Start,
+    /// Evaluate each time so many steps are done.
+    pub eval_every: Option<u64>,
+    /// Seed of initial values, shuffling and random layers.
+    pub seed: u64,
+}
+
+/// What a run tells while it goes on.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// The run starts: parameters of the model, and the step it resumes from.
+    Started {
+        /// Elements of all variables.
+        parameters: usize,
+        /// The step of the checkpoint, if the run goes on from one.
+        resumed_from: Option<u64>,
+    },
+    /// Some steps are done.
+    Progress(Progress),
+    /// A checkpoint was written.
+    Saved(&'a Path),
+    /// An evaluation goes on; the share of bytes read.
+    Evaluating(f64),
+    /// An evaluation is done.
+    Evaluated {
+        /// Steps trained.
+        step: u64,
+        /// Its figures.
+        evaluation: &'a Evaluation,
+    },
+    /// Something the user should know.
+    Remark(String),
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// The step at which the run ends, if that is known.
+    pub total_steps: Option<u64>,
+    /// Share of the work done, between 0 and 1.
+    pub fraction: f64,
+    /// Rows per second since the last report.
+    pub rows_per_second: f64,
+    /// Losses of the last step.
+    pub losses: StepLosses,
+    /// AUC of all training rows so far, each scored before it was trained on.
+    pub auc: f64,
+}
+
+/// What a run leaves behind.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Steps done.
+    pub global_step: u64,
+    /// Rows trained on by this process.
+    pub rows: u64,
+    /// Losses of the last step of this process.
+    pub losses: Option<StepLosses>,
+    /// The last evaluation.
+    pub evaluation: Option<Evaluation>,
+    /// The last checkpoint.
+    pub checkpoint: PathBuf,
+    /// Wall time of training, without evaluation.
+    pub train_seconds: f64,
+    /// Wall time of evaluations.
+    pub eval_seconds: f64,
+    /// Wall time from the start to the end of the first step.
+    pub first_step_seconds: f64,
+    /// What each feature's values were like.
+    pub statistics: Vec<FeatureStatistics>,
+    /// Rows that were left out, by cause.
+    pub report: Report,
+    /// Whether the run was asked to stop before its end.
+    pub interrupted: bool,
+}
+
+/// Trains the model of a config. `stop` asks for an early, orderly end; `tell` hears how it goes.
+///
+/// # Errors
+/// A config, data or files that can't be used, with the place of the fault.
+pub fn train(
+    pipeline: &Pipeline,
+    options: &RunOptions,
+    pool: &Arc<Pool>,
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(Event<'_>),
+) -> Result<Outcome, TrainError> {
+    Run::prepare(pipeline, options, pool, tell)?.go(stop, tell)
+}
+
+struct Run<'a> {
+    pipeline: &'a Pipeline,
+    options: &'a RunOptions,
+    trainer: Trainer,
+    reader: Reader,
+    evaluator: Option<Evaluator>,
+    golden: Golden,
+    events: EventWriter,
+    eval_events: Option<EventWriter>,
+    auc: Auc,
+    position: Position,
+    rows_before: u64,
+    rows: u64,
+    started: Instant,
+    eval_seconds: f64,
+    last_saved: Option<u64>,
+    checkpoint: PathBuf,
+}
+
+/// Rows whose scores each checkpoint records.
+struct Golden {
+    scorer: Scorer,
+    batch: Option<Batch>,
+}
+
+impl<'a> Run<'a> {
+    fn prepare(
+        pipeline: &'a Pipeline,
+        options: &'a RunOptions,
+        pool: &Arc<Pool>,
+        tell: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Run<'a>, TrainError> {
+        let started = Instant::now();
+        let existing = rankmill_model::bundle::checkpoints(&options.model_dir)?.pop();
+        match (options.start, existing) {
+            (Start::Fresh, Some((step, _))) => {
+                return Err(TrainError::Occupied { directory: options.model_dir.display().to_string(), step });
+            }
+            (Start::Overwrite, _) => checkpoint::clear(&options.model_dir)?,
+            _ => checkpoint::tidy(&options.model_dir)?,
+        }
+        let train_config = pipeline.proto.train_config.clone().unwrap_or_default();
+        let epochs = pipeline.proto.data_config.as_ref().map_or(0, |data| data.num_epochs());
+        if train_config.num_steps() == 0 && epochs == 0 {
+            return Err(TrainError::Endless);
+        }
+        let features = FeatureSet::new(pipeline)?;
+        let mut trainer = Trainer::new(pipeline, &features, options.seed, Arc::clone(pool), Keep::Needed)?;
+        let state = checkpoint::restore(&options.model_dir, &mut trainer)?;
+        if let Some(state) = state.as_ref().filter(|state| state.seed != options.seed) {
+            trainer.set_seed(state.seed);
+        }
+        let mut reading = ReaderOptions::train(pipeline, options.train_inputs.clone(), trainer.seed())?;
+        reading.position = state.as_ref().map(|state| state.position);
+        let reader = Reader::new(reading, features.clone())?;
+        let evaluator = match options.eval_inputs.is_empty() {
+            true => None,
+            false => Some(Evaluator::new(pipeline, &features, Arc::clone(pool))?),
+        };
+        let golden =
+            Golden { scorer: Scorer::new(pipeline, &features, Arc::clone(pool))?, batch: golden_batch(pipeline, options, &features)? };
+        let events = EventWriter::create(&options.model_dir)?;
+        let eval_events = evaluator.as_ref().map(|_| EventWriter::create(&options.model_dir.join("eval_val"))).transpose()?;
+        tell(Event::Started { parameters: trainer.parameters.count(), resumed_from: state.as_ref().map(|state| state.global_step) });
+        for remark in evaluator.iter().flat_map(Evaluator::remarks) {
+            tell(Event::Remark(remark));
+        }
+        let position = state.as_ref().map_or_else(Position::default, |state| state.position);
+        let rows_before = state.as_ref().map_or(0, |state| state.rows);
+        Ok(Run {
+            pipeline,
+            options,
+            trainer,
+            reader,
+            evaluator,
+            golden,
+            events,
+            eval_events,
+            auc: Auc::new(200)?,
+            position,
+            rows_before,
+            rows: 0,
+            started,
+            eval_seconds: 0.0,
+            last_saved: state.map(|state| state.global_step),
+            checkpoint: PathBuf::new(),
+        })
+    }
+
+    fn go(mut self, stop: &AtomicBool, tell: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, TrainError> {
+        let config = self.pipeline.proto.train_config.clone().unwrap_or_default();
+        let total_steps = Some(u64::from(config.num_steps())).filter(|steps| *steps > 0);
+        let log_every = u64::from(config.log_step_count_steps()).max(1);
+        let summary_every = u64::from(config.save_summary_steps()).max(1);
+        let save_every = u64::from(config.save_checkpoints_steps());
+        let mut last_report = (Instant::now(), 0);
+        let mut losses = None;
+        let mut evaluation: Option<(u64, Evaluation)> = None;
+        let mut first_step_seconds = 0.0;
+        let mut interrupted = false;
+        while total_steps.is_none_or(|total| self.trainer.global_step < total) {
+            if stop.load(Ordering::Relaxed) {
+                interrupted = true;
+                break;
+            }
+            let Some(batch) = self.reader.next().transpose()? else { break };
+            let step_losses = self.step(&batch)?;
+            let step = self.trainer.global_step;
+            if losses.is_none() {
+                first_step_seconds = self.started.elapsed().as_secs_f64();
+            }
+            losses = Some(step_losses);
+            if step.is_multiple_of(log_every) {
+                let (since, rows) = last_report;
+                let rows_per_second = (self.rows - rows) as f64 / since.elapsed().as_secs_f64().max(1e-9);
+                last_report = (Instant::now(), self.rows);
+                tell(Event::Progress(self.progress(total_steps, rows_per_second, step_losses)));
+            }
+            if step.is_multiple_of(summary_every) || step == 1 {
+                self.write_events(step_losses)?;
+            }
+            if save_every > 0 && step.is_multiple_of(save_every) {
+                self.save(tell)?;
+            }
+            if self.options.eval_every.is_some_and(|every| step.is_multiple_of(every.max(1))) {
+                evaluation = self.evaluate(tell)?;
+                last_report = (Instant::now(), self.rows);
+            }
+        }
+        self.save(tell)?;
+        let step = self.trainer.global_step;
+        if let Some(losses) = losses {
+            self.write_events(losses)?;
+        }
+        let train_seconds = self.started.elapsed().as_secs_f64() - self.eval_seconds;
+        if !interrupted && evaluation.as_ref().is_none_or(|(at, _)| *at != step) {
+            evaluation = self.evaluate(tell)?;
+        }
+        Ok(Outcome {
+            global_step: step,
+            rows: self.rows,
+            losses,
+            evaluation: evaluation.map(|(_, evaluation)| evaluation),
+            checkpoint: self.checkpoint,
+            train_seconds,
+            eval_seconds: self.eval_seconds,
+            first_step_seconds,
+            statistics: self.reader.statistics(),
+            report: self.reader.report().clone(),
+            interrupted,
+        })
+    }
+
+    fn step(&mut self, batch: &Batch) -> Result<StepLosses, TrainError> {
+        let losses = self.trainer.step(&batch.features);
+        if !losses.total.is_finite() {
+            return Err(TrainError::NotFinite { loss: losses.total, step: self.trainer.global_step });
+        }
+        self.position = batch.position;
+        self.rows += batch.features.rows as u64;
+        let logits = self.trainer.logits();
+        let probabilities: Vec<f32> = logits.iter().map(|z| sigmoid(*z)).collect();
+        let labels = &batch.features.labels[self.trainer.label()];
+        self.auc.update(&Predictions { labels, probabilities: &probabilities, logits: &logits, classes: 1, keys: &[] });
+        Ok(losses)
+    }
+
+    fn progress(&self, total_steps: Option<u64>, rows_per_second: f64, losses: StepLosses) -> Progress {
+        let step = self.trainer.global_step;
+        let by_steps = total_steps.map(|total| step as f64 / total as f64);
+        let by_bytes = match self.pipeline.proto.data_config.as_ref().map_or(0, |data| data.num_epochs()) {
+            0 => 0.0,
+            _ => self.reader.bytes_progress(),
+        };
+        let fraction = by_steps.unwrap_or(0.0).max(by_bytes).min(1.0);
+        Progress { step, total_steps, fraction, rows_per_second, losses, auc: self.auc.finish() }
+    }
+
+    fn write_events(&mut self, losses: StepLosses) -> Result<(), TrainError> {
+        let values = [
+            (loss_tag("cross_entropy_loss"), losses.cross_entropy),
+            (loss_tag("regularization_loss"), losses.regularization),
+            (loss_tag("total_loss"), losses.total),
+            ("learning_rate".to_owned(), losses.learning_rate),
+        ];
+        let values: Vec<(&str, f64)> = values.iter().map(|(tag, value)| (tag.as_str(), f64::from(*value))).collect();
+        self.events.scalars(self.trainer.global_step, &values)?;
+        Ok(self.events.flush()?)
+    }
+
+    fn save(&mut self, tell: &mut dyn FnMut(Event<'_>)) -> Result<(), TrainError> {
+        let step = self.trainer.global_step;
+        let state = RunState { global_step: step, seed: self.trainer.seed(), position: self.position, rows: self.rows_before + self.rows };
+        let golden = self.golden.rows(&self.trainer.parameters)?;
+        let manifest = Manifest::new(step, self.reader.files(), golden);
+        let keep = self.pipeline.proto.train_config.as_ref().map_or(10, |train| train.keep_checkpoint_max()) as usize;
+        let path = checkpoint::save(&self.options.model_dir, self.pipeline, &self.trainer, &state, &manifest, keep)?;
+        if self.last_saved != Some(step) {
+            tell(Event::Saved(&path));
+        }
+        self.last_saved = Some(step);
+        self.checkpoint = path;
+        Ok(())
+    }
+
+    fn evaluate(&mut self, tell: &mut dyn FnMut(Event<'_>)) -> Result<Option<(u64, Evaluation)>, TrainError> {
+        let Some(evaluator) = &mut self.evaluator else { return Ok(None) };
+        let progress = |fraction| tell(Event::Evaluating(fraction));
+        let evaluation = evaluator.evaluate(&self.trainer.parameters, &self.options.eval_inputs, progress)?;
+        self.eval_seconds += evaluation.seconds;
+        let step = self.trainer.global_step;
+        if let Some(events) = &mut self.eval_events {
+            let mut values = evaluation.metrics.clone();
+            values.push(("loss", evaluation.loss));
+            events.scalars(step, &values)?;
+            events.flush()?;
+        }
+        tell(Event::Evaluated { step, evaluation: &evaluation });
+        Ok(Some((step, evaluation)))
+    }
+}
+
+impl Golden {
+    fn rows(&mut self, parameters: &Parameters) -> Result<GoldenRows, TrainError> {
+        let Some(batch) = &self.batch else { return Ok(GoldenRows::default()) };
+        let scores = self.scorer.score(parameters, &batch.features)?;
+        Ok(GoldenRows::from_batch(&batch.features.kept, &scores.logits, GOLDEN_ROWS))
+    }
+}
+
+/// The first rows of the training data, in file order, with all their fields as text.
+fn golden_batch(pipeline: &Pipeline, options: &RunOptions, features: &FeatureSet) -> Result<Option<Batch>, TrainError> {
+    let mut reading = ReaderOptions::sequential(pipeline, options.train_inputs.clone())?;
+    reading.batch_size = GOLDEN_ROWS;
+    reading.prefetch = 1;
+    reading.keep = features.field_names().map(str::to_owned).collect();
+    Ok(Reader::new(reading, features.clone())?.next().transpose()?)
+}
