@@ -166,12 +166,15 @@ impl Graph {
 
     /// Floating-point operations for each row of a batch, over all nodes.
     pub fn flops_per_row(&self) -> f64 {
-        self.nodes
-            .iter()
-            .map(|node| {
-                let shapes: Vec<&Shape> = node.inputs.iter().map(|value| self.shape(*value)).collect();
-                node.op.cost(&shapes, &node.shape).flops_per_row
-            })
-            .sum()
+        self.flops_per_row_in(|_| true)
+    }
+
+    /// Floating-point operations for each row of a batch, over the nodes in chosen scopes.
+    pub fn flops_per_row_in(&self, chosen: impl Fn(&str) -> bool) -> f64 {
+        let cost = |node: &Node| {
+            let shapes: Vec<&Shape> = node.inputs.iter().map(|value| self.shape(*value)).collect();
+            node.op.cost(&shapes, &node.shape).flops_per_row
+        };
+        self.nodes.iter().filter(|node| chosen(&node.scope)).map(cost).sum()
     }
 }

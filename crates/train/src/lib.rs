@@ -7,5 +7,6 @@ pub mod events;
 pub mod metrics;
 pub mod run;
 pub mod step;
+pub mod summary;
 
 pub use error::TrainError;

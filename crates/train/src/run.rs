@@ -15,7 +15,7 @@ use rankmill_model::{Parameters, Scorer};
 use crate::checkpoint::{self, RunState};
 use crate::error::TrainError;
 use crate::evaluate::{Evaluation, Evaluator};
-use crate::events::{EventWriter, loss_tag};
+use crate::events::{EVALUATION_FOLDER, EventWriter, LEARNING_RATE, loss_tag};
 use crate::metrics::{Auc, Metric, Predictions};
 use crate::step::{Keep, StepLosses, Trainer};
 
@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
         let golden =
             Golden { scorer: Scorer::new(pipeline, &features, Arc::clone(pool))?, batch: golden_batch(pipeline, options, &features)? };
         let events = EventWriter::create(&options.model_dir)?;
-        let eval_events = evaluator.as_ref().map(|_| EventWriter::create(&options.model_dir.join("eval_val"))).transpose()?;
+        let eval_events = evaluator.as_ref().map(|_| EventWriter::create(&options.model_dir.join(EVALUATION_FOLDER))).transpose()?;
         tell(Event::Started { parameters: trainer.parameters.count(), resumed_from: state.as_ref().map(|state| state.global_step) });
         for remark in evaluator.iter().flat_map(Evaluator::remarks) {
             tell(Event::Remark(remark));
@@ -318,7 +318,7 @@ impl<'a> Run<'a> {
             (loss_tag("cross_entropy_loss"), losses.cross_entropy),
             (loss_tag("regularization_loss"), losses.regularization),
             (loss_tag("total_loss"), losses.total),
-            ("learning_rate".to_owned(), losses.learning_rate),
+            (LEARNING_RATE.to_owned(), losses.learning_rate),
         ];
         let values: Vec<(&str, f64)> = values.iter().map(|(tag, value)| (tag.as_str(), f64::from(*value))).collect();
         self.events.scalars(self.trainer.global_step, &values)?;

@@ -152,7 +152,8 @@ impl Trainer {
     pub fn new(pipeline: &Pipeline, features: &FeatureSet, seed: u64, pool: Arc<Pool>, keep: Keep) -> Result<Trainer, Diagnostics> {
         let model = Model::build(pipeline, features, Mode::Training)?;
         let train_config = pipeline.proto.train_config.clone().unwrap_or_default();
-        let (optimizer, multiplier) = optimizer(pipeline).map_err(|diagnostic| Diagnostics(vec![diagnostic]))?;
+        let (optimizer, multiplier) = optimizer(pipeline)?;
+        let outputs = step_outputs(&model, keep);
         let parameters = Parameters::initialise(&model.graph, &model.initializers, seed);
         let Some(training) = model.training else {
             return Err(Diagnostics(vec![pipeline.error("model_config", "the model has no loss")]));
@@ -176,14 +177,6 @@ impl Trainer {
             })
             .map(|(_, lookup)| (lookup.parameter, RowGradients::new(parameters.entries[lookup.parameter].shape[0])))
             .collect();
-        let mut outputs = vec![model.logits, training.total_loss, training.cross_entropy];
-        outputs.extend(training.regularization);
-        outputs.extend(training.gradients.dense.iter().map(|(_, value)| *value));
-        outputs.extend(training.gradients.tables.iter().map(|table| table.upstream));
-        outputs.extend(training.updates.iter().map(|update| update.moments));
-        if keep == Keep::Everything {
-            outputs.extend(model.group_tensors.iter().map(|(_, value)| *value));
-        }
         let batch_size = pipeline.proto.data_config.as_ref().map_or(32, |data| data.batch_size()) as usize;
         let executor = Executor::new(model.graph, &outputs, batch_size);
         let slots = optimizer
@@ -422,15 +415,31 @@ fn fill(name: &str, shape: &[usize], values: &mut [f32], saved: Option<&Paramete
     Ok(())
 }
 
+/// The tensors of a training graph that a step reads after the run.
+pub(crate) fn step_outputs(model: &Model, keep: Keep) -> Vec<Value> {
+    let mut outputs = vec![model.logits];
+    if let Some(training) = &model.training {
+        outputs.extend([training.total_loss, training.cross_entropy]);
+        outputs.extend(training.regularization);
+        outputs.extend(training.gradients.dense.iter().map(|(_, value)| *value));
+        outputs.extend(training.gradients.tables.iter().map(|table| table.upstream));
+        outputs.extend(training.updates.iter().map(|update| update.moments));
+    }
+    if keep == Keep::Everything {
+        outputs.extend(model.group_tensors.iter().map(|(_, value)| *value));
+    }
+    outputs
+}
+
 /// The optimizer of a config and the factor on the gradients of its tables.
-fn optimizer(pipeline: &Pipeline) -> Result<(Optimizer, f32), Diagnostic> {
+pub(crate) fn optimizer(pipeline: &Pipeline) -> Result<(Optimizer, f32), Diagnostic> {
     let configs = pipeline.proto.train_config.as_ref().map(|train| train.optimizer_config.as_slice()).unwrap_or_default();
     let path = "train_config.optimizer_config";
     match configs {
         [] => Err(pipeline.error("train_config", "training needs an `optimizer_config`")),
         [only] => {
-            let optimizer = Optimizer::from_config(only)
-                .map_err(|error| pipeline.error(&format!("{path}[0].{}", error.field), error.message.clone()))?;
+            let optimizer =
+                Optimizer::from_config(only).map_err(|error| pipeline.error(&format!("{path}[0].{}", error.field), error.message))?;
             Ok((optimizer, only.embedding_learning_rate_multiplier.unwrap_or(1.0)))
         }
         _ => Err(pipeline.error(&format!("{path}[1]"), "several optimizers are not supported yet")),

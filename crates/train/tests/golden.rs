@@ -12,6 +12,8 @@
 //! by 4 units in the last place of the case's largest gradient, and elements whose gradient never exceeded that (by the trace's own second
 //! moments), which Adam moves by the sign of noise, are held to the most that Adam can have moved them instead.
 
+#![expect(clippy::print_stdout, reason = "a line for each case is what the runner is for")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -98,6 +100,7 @@ impl Verdict {
 
     /// As [`Verdict::norm`] over the elements that ever had a gradient above `noise`, according to the trace's second moments `v`. The
     /// others, which Adam moved by the sign of rounding noise, may differ by `bound`.
+    #[expect(clippy::too_many_arguments, reason = "a rule with this many figures")]
     fn norm_without_noise(&mut self, tensor: String, found: &[f32], expected: &[f32], v: &[f32], noise: f64, bound: f64, tolerance: f64) {
         if found.len() != expected.len() || v.len() != expected.len() {
             return self.norm(tensor, found, expected, tolerance);

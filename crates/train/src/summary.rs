@@ -1,0 +1,118 @@
+//! What a config's model costs: shapes, parameters, work and memory, known before any data is read.
+
+use rankmill_config::{Diagnostics, Pipeline};
+use rankmill_data::FeatureSet;
+use rankmill_graph::{Executor, Graph, Value};
+use rankmill_model::Model;
+use rankmill_nn::layers::Tensors;
+use rankmill_nn::layers::scope::Mode;
+
+use crate::step::{Keep, optimizer, step_outputs};
+
+/// Memory of the program itself, its threads, and rows on their way to the model.
+const PROCESS_BYTES: u64 = 60 << 20;
+
+/// A part of the model: a feature group, a block or the head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockSummary {
+    /// Its name.
+    pub name: String,
+    /// The shape of its output.
+    pub output: String,
+    /// Elements of its variables.
+    pub parameters: u64,
+    /// Floating-point operations of scoring a row.
+    pub forward_flops_per_row: f64,
+}
+
+/// A model's cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelSummary {
+    /// Feature groups, then blocks in the order in which they are built, then the head.
+    pub blocks: Vec<BlockSummary>,
+    /// Elements of all embedding tables.
+    pub embedding_parameters: u64,
+    /// Elements of all other variables.
+    pub dense_parameters: u64,
+    /// Floating-point operations of scoring a row.
+    pub forward_flops_per_row: f64,
+    /// Floating-point operations of training on a row.
+    pub training_flops_per_row: f64,
+    /// Memory of a training: variables with their optimizer state, planned buffers, and the program itself.
+    pub training_bytes: u64,
+}
+
+impl ModelSummary {
+    /// The cost of a config's model.
+    ///
+    /// # Errors
+    /// What the config asks for and can't be built, with the config line.
+    pub fn new(pipeline: &Pipeline) -> Result<ModelSummary, Diagnostics> {
+        let features = FeatureSet::new(pipeline)?;
+        let inference = Model::build(pipeline, &features, Mode::Inference)?;
+        let training = Model::build(pipeline, &features, Mode::Training)?;
+        let (optimizer, _) = optimizer(pipeline)?;
+        let batch_size = pipeline.proto.data_config.as_ref().map_or(32, |data| data.batch_size()) as usize;
+        let is_table = |name: &str| name.ends_with("/embedding_weights");
+        let elements = |tables: bool| {
+            let slots = inference.graph.parameters().iter().filter(|slot| is_table(&slot.name) == tables);
+            slots.map(|slot| slot.shape.elements() as u64).sum::<u64>()
+        };
+        let (embedding_parameters, dense_parameters) = (elements(true), elements(false));
+        let copies = 1 + optimizer.slots().len() as u64;
+        let table_rows: u64 =
+            inference.graph.parameters().iter().filter(|slot| is_table(&slot.name)).map(|slot| slot.shape.dims[0] as u64).sum();
+        let buffers = |graph: &Graph, outputs: &[Value]| Executor::new(graph.clone(), outputs, 0).bytes(batch_size) as u64;
+        let planned = buffers(&training.graph, &step_outputs(&training, Keep::Needed))
+            + 2 * buffers(&inference.graph, &[inference.logits, inference.probabilities]);
+        // Each row of a table has a place and a stamp for its sparse gradient.
+        let training_bytes = 4 * copies * (embedding_parameters + dense_parameters) + 8 * table_rows + planned + PROCESS_BYTES;
+        Ok(ModelSummary {
+            blocks: blocks(&inference),
+            embedding_parameters,
+            dense_parameters,
+            forward_flops_per_row: inference.graph.flops_per_row(),
+            training_flops_per_row: training.graph.flops_per_row(),
+            training_bytes,
+        })
+    }
+}
+
+fn blocks(model: &Model) -> Vec<BlockSummary> {
+    let groups = model.group_tensors.iter().enumerate().map(|(i, (name, value))| {
+        let scope = if i == 0 { "input_layer".to_owned() } else { format!("input_layer_{i}") };
+        (format!("feature group `{name}`"), model.graph.shape(*value).to_string(), vec![scope])
+    });
+    let parts = model.blocks.iter().map(|block| {
+        let output = match &block.output {
+            Tensors::One(value) => model.graph.shape(*value).to_string(),
+            Tensors::Many(values) => {
+                let shapes: Vec<String> = values.iter().map(|value| model.graph.shape(*value).to_string()).collect();
+                format!("[{}]", shapes.join(", "))
+            }
+        };
+        let layers = (0..100).map(|i| format!("backbone/{}_l{i}", block.name));
+        (block.name.clone(), output, std::iter::once(format!("backbone/{}", block.name)).chain(layers).collect())
+    });
+    let head = [("top_mlp", "backbone_top_mlp"), ("output", "output")]
+        .into_iter()
+        .map(|(name, scope)| (name.to_owned(), model.graph.shape(model.logits).to_string(), vec![scope.to_owned()]));
+    let summaries = groups.chain(parts).chain(head).map(|(name, output, scopes)| BlockSummary {
+        name,
+        output,
+        parameters: parameters_in(&model.graph, &scopes),
+        forward_flops_per_row: model.graph.flops_per_row_in(|scope| inside(scope, &scopes)),
+    });
+    summaries
+        .filter(|block| block.parameters > 0 || block.forward_flops_per_row > 0.0 || !["top_mlp", "output"].contains(&&*block.name))
+        .collect()
+}
+
+fn inside(name: &str, scopes: &[String]) -> bool {
+    scopes.iter().any(|scope| name.strip_prefix(scope.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
+fn parameters_in(graph: &Graph, scopes: &[String]) -> u64 {
+    let slots = graph.parameters().iter().filter(|slot| inside(&slot.name, scopes));
+    slots.map(|slot| slot.shape.elements() as u64).sum()
+}
