@@ -78,7 +78,7 @@ fn config(size: Size, fields: &[Field]) -> Result<String, std::fmt::Error> {
     write!(
         text,
         "train_config {{ optimizer_config {{ adam_optimizer {{
-            learning_rate {{ constant_learning_rate {{ learning_rate: 0.001 }} }} }} }} }}
+            learning_rate {{ constant_learning_rate {{ learning_rate: 0.0001 }} }} }} }} }}
         model_config {{
           model_class: 'RankModel'
           feature_groups {{ group_name: 'all' wide_deep: DEEP {group} }}
@@ -179,8 +179,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut random = Random(SEED);
     let batches: Vec<FeatureBatch> = (0..BATCHES).map(|_| batch(options.size, &fields, &mut random)).collect();
     let mut trainer = Trainer::new(&pipeline, &features, SEED, Arc::new(Pool::new(options.threads)?), Keep::Needed)?;
-    // EasyRec's embeddings start near zero, within a few Adam steps of each other: there training magnifies rounding so fast that
-    // losses of two correct programs part in the second digit within ten steps, and would tell nothing.
+    // EasyRec's embeddings start near zero, where training magnifies rounding so fast that the losses of two correct programs soon
+    // part, and comparing them would tell nothing.
     for table in trainer.parameters.entries.iter_mut().filter(|entry| entry.name.ends_with("embedding_weights")) {
         table.values.iter_mut().for_each(|value| *value *= EMBEDDING_SCALE);
     }

@@ -1,0 +1,124 @@
+//! What the Rust programs of the comparison share: their options, and the way in which they measure and answer.
+
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// The two sizes that are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// MovieLens: 7 fields, 1024 rows a step.
+    Small,
+    /// Like Criteo: 39 fields, 4096 rows a step.
+    Large,
+}
+
+impl Size {
+    /// Rows of a step.
+    pub(crate) fn rows(self) -> usize {
+        if self == Size::Small { 1024 } else { 4096 }
+    }
+}
+
+/// The command line.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) size: Size,
+    pub(crate) threads: usize,
+    /// Length of a window, in seconds.
+    pub(crate) seconds: f64,
+    /// Number of windows.
+    pub(crate) windows: usize,
+    /// Take the lengths of windows from standard input, one a line, instead.
+    pub(crate) follow: bool,
+    /// Write initial weights and batches to this file and stop.
+    pub(crate) dump: Option<PathBuf>,
+}
+
+const USAGE: &str = "options: --size small|large  --threads N  --seconds S  --windows N  --follow  --dump FILE";
+
+/// Reads the options, runs `program`, and turns its error into a message and an exit code.
+pub(crate) fn main(program: impl FnOnce(&Options) -> Result<(), Box<dyn std::error::Error>>) -> ExitCode {
+    let Some(options) = options(std::env::args().skip(1)) else {
+        write_line(&mut std::io::stderr(), USAGE);
+        return ExitCode::from(2);
+    };
+    match program(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            write_line(&mut std::io::stderr(), &error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
+    let mut options = Options { size: Size::Small, threads: 1, seconds: 1.0, windows: 10, follow: false, dump: None };
+    while let Some(name) = arguments.next() {
+        if name == "--follow" {
+            options.follow = true;
+            continue;
+        }
+        let value = arguments.next()?;
+        match name.as_str() {
+            "--size" => {
+                options.size = match value.as_str() {
+                    "small" => Size::Small,
+                    "large" => Size::Large,
+                    _ => return None,
+                }
+            }
+            "--threads" => options.threads = value.parse().ok().filter(|threads| *threads > 0)?,
+            "--seconds" => options.seconds = value.parse().ok().filter(|seconds| *seconds > 0.0)?,
+            "--windows" => options.windows = value.parse().ok().filter(|windows| *windows > 0)?,
+            "--dump" => options.dump = Some(value.into()),
+            _ => return None,
+        }
+    }
+    Some(options)
+}
+
+/// Measures windows of `step`s and answers in JSON.
+///
+/// Alone: one line with median and best of the windows. With `--follow`: a line at the start, then for each line of input, a number
+/// of seconds, the samples per second of a window of about this length, so that programs can take turns.
+pub(crate) fn measure(options: &Options, losses: &[f32], mut step: impl FnMut()) {
+    let mut out = std::io::stdout();
+    let rows = options.size.rows() as f64;
+    let mut window = |seconds: f64| {
+        let start = Instant::now();
+        let mut steps = 0;
+        while start.elapsed() < Duration::from_secs_f64(seconds) {
+            step();
+            steps += 1;
+        }
+        f64::from(steps) * rows / start.elapsed().as_secs_f64()
+    };
+    if options.follow {
+        write_line(&mut out, &format!("{{\"losses\": {losses:?}}}"));
+        for line in std::io::stdin().lock().lines() {
+            let Some(seconds) = line.ok().and_then(|line| line.trim().parse().ok()) else { return };
+            let speed = window(seconds);
+            write_line(&mut out, &format!("{{\"samples_per_second\": {speed:.0}}}"));
+        }
+        return;
+    }
+    window(options.seconds);
+    let mut speeds: Vec<f64> = (0..options.windows).map(|_| window(options.seconds)).collect();
+    speeds.sort_by(f64::total_cmp);
+    let (median, best) = (speeds[speeds.len() / 2], speeds[speeds.len() - 1]);
+    let threads = options.threads;
+    write_line(
+        &mut out,
+        &format!(
+            "{{\"size\": \"{:?}\", \"threads\": {threads}, \"median\": {median:.0}, \"best\": {best:.0}, \"losses\": {losses:?}}}",
+            options.size
+        ),
+    );
+}
+
+/// Writes a line; nobody is left to tell if that fails.
+fn write_line(to: &mut impl Write, line: &str) {
+    let _ = writeln!(to, "{line}").and_then(|()| to.flush());
+}

@@ -1,0 +1,178 @@
+"""The PyTorch side of the comparison: MaskNet with EasyRec's maths, from the weights and on the batches that `train_speed --dump` wrote.
+
+It answers as the Rust programs do (see peer.rs): a line with the losses of the first steps, then, for each line of input, a number of
+seconds, the samples per second of a window of about this length.
+
+What PyTorch is given to be fast: all fields in one table and one lookup, the fused Adam, denormals flushed, gradients set to none.
+"""
+
+import argparse
+import json
+import math
+import struct
+import sys
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+BLOCKS = 3
+LOSS_STEPS = 20
+LAYER_NORM_EPSILON = 1e-3
+BATCH_NORM_EPSILON = 1e-3
+BATCH_NORM_KEPT = 0.99
+EMBEDDING_REGULARIZATION = 1e-4
+LEARNING_RATE = 1e-4
+BETAS = (0.9, 0.999)
+ADAM_EPSILON = 1e-8
+TYPES = {"F32": np.float32, "U32": np.uint32}
+
+
+def read_safetensors(path):
+    """Tensors by name, and the metadata."""
+    with open(path, "rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    metadata = header.pop("__metadata__", {})
+    data = np.memmap(path, np.uint8, "r", offset=8 + length)
+    tensors = {}
+    for name, entry in header.items():
+        first, last = entry["data_offsets"]
+        tensors[name] = np.frombuffer(data[first:last].tobytes(), TYPES[entry["dtype"]]).reshape(entry["shape"])
+    return tensors, metadata
+
+
+class MaskNet(torch.nn.Module):
+    """Parallel MaskNet (arXiv 2102.07619, figure 4) over concatenated embeddings, then an MLP with batch norm, then the logit.
+
+    The first columns of a batch's ids are the fields with one id; the last ones are the ids of the field with several, padded with
+    a row of zeros that never moves.
+    """
+
+    def __init__(self, weights, fields):
+        super().__init__()
+        tables = [weights[f"input_layer/{field}_embedding/embedding_weights"] for field in fields]
+        self.width = tables[0].shape[1]
+        padding = np.zeros((1, self.width), np.float32)
+        self.padding = sum(len(table) for table in tables)
+        self.table = self.parameter(np.concatenate([*tables, padding]))
+        self.singles = len(fields)
+        names = ["input_ln/gamma", "input_ln/beta"]
+        for block in range(BLOCKS):
+            names += [f"block_{block}/{layer}/{part}" for layer in ("aggregation", "weights") for part in ("kernel", "bias")]
+            names += [f"block_{block}/output/kernel", f"block_{block}/output_ln/gamma", f"block_{block}/output_ln/beta"]
+        for layer in range(2):
+            names += [f"mlp/layer_{layer}/dense/kernel", f"mlp/layer_{layer}/bn/gamma", f"mlp/layer_{layer}/bn/beta"]
+        self.p = {name: self.parameter(weights[f"backbone/mask_net/{name}"]) for name in names}
+        for part in ("kernel", "bias"):
+            self.p[f"output/{part}"] = self.parameter(weights[f"output/{part}"])
+        self.dense = torch.nn.ParameterList(self.p.values())
+        self.moving = [
+            [torch.tensor(weights[f"backbone/mask_net/mlp/layer_{layer}/bn/moving_{moment}"]) for moment in ("mean", "variance")]
+            for layer in range(2)
+        ]
+
+    @staticmethod
+    def parameter(values):
+        return torch.nn.Parameter(torch.tensor(values))
+
+    def layer_norm(self, name, x):
+        return F.layer_norm(x, x.shape[-1:], self.p[f"{name}/gamma"], self.p[f"{name}/beta"], LAYER_NORM_EPSILON)
+
+    def affine(self, name, x):
+        return torch.addmm(self.p[f"{name}/bias"], x, self.p[f"{name}/kernel"])
+
+    def forward(self, ids, labels):
+        # Faster than `F.embedding` and `embedding_bag`, above all backwards.
+        rows = self.table.index_select(0, ids.flatten()).view(*ids.shape, self.width)
+        several = ids.shape[1] > self.singles
+        singles = self.singles - 1 if several else self.singles
+        group = rows[:, :singles].flatten(1)
+        if several:
+            group = torch.cat([group, rows[:, singles:].sum(1)], 1)
+        regularization = EMBEDDING_REGULARIZATION * 0.5 * group.square().sum()
+        x = self.layer_norm("input_ln", group)
+        outputs = []
+        for block in range(BLOCKS):
+            mask = self.affine(f"block_{block}/weights", self.affine(f"block_{block}/aggregation", x).relu())
+            output = (x * mask) @ self.p[f"block_{block}/output/kernel"]
+            outputs.append(self.layer_norm(f"block_{block}/output_ln", output).relu())
+        h = torch.cat(outputs, 1)
+        for layer in range(2):
+            name = f"mlp/layer_{layer}"
+            h = h @ self.p[f"{name}/dense/kernel"]
+            mean, variance = self.moving[layer]
+            gamma, beta = self.p[f"{name}/bn/gamma"], self.p[f"{name}/bn/beta"]
+            h = F.batch_norm(h, mean, variance, gamma, beta, True, 1 - BATCH_NORM_KEPT, BATCH_NORM_EPSILON).relu()
+        logits = self.affine("output", h).squeeze(1)
+        return F.binary_cross_entropy_with_logits(logits, labels) + regularization
+
+
+def read_batches(tensors, model, fields, tables, count):
+    """Per batch the ids in the merged table, int64 `[B, fields (+ padding)]`, and the labels."""
+    first_rows = np.cumsum([0, *(len(table) for table in tables)])
+    batches = []
+    for number in range(count):
+        labels = tensors[f"batch/{number}/label"]
+        columns = []
+        for field, first in zip(fields, first_rows):
+            offsets = tensors[f"batch/{number}/{field}/offsets"].astype(np.int64)
+            ids = tensors[f"batch/{number}/{field}/ids"].astype(np.int64) + first
+            lengths = np.diff(offsets)
+            padded = np.full((len(labels), lengths.max()), model.padding, np.int64)
+            padded[np.arange(padded.shape[1]) < lengths[:, None]] = ids
+            columns.append(padded)
+        batches.append((torch.tensor(np.concatenate(columns, 1)), torch.tensor(labels)))
+    return batches
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--dump", required=True, help="file of train_speed --dump")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", choices=["highest", "medium"], default="highest", help="torch.set_float32_matmul_precision")
+    parser.add_argument("--compile", action="store_true", help="torch.compile for forward and backward")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.set_num_interop_threads(1)
+    torch.set_float32_matmul_precision(options.precision)
+    torch.set_flush_denormal(True)
+
+    tensors, metadata = read_safetensors(options.dump)
+    fields = metadata["fields"].split(",")
+    model = MaskNet(tensors, fields)
+    tables = [tensors[f"input_layer/{field}_embedding/embedding_weights"] for field in fields]
+    batches = read_batches(tensors, model, fields, tables, int(metadata["batches"]))
+    del tensors, tables
+    loss_of = torch.compile(model, dynamic=False) if options.compile else model
+    adam = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, betas=BETAS, eps=ADAM_EPSILON, fused=True)
+    done = 0
+
+    def step():
+        nonlocal done
+        ids, labels = batches[done % len(batches)]
+        done += 1
+        loss = loss_of(ids, labels)
+        loss.backward()
+        model.table.grad[model.padding].zero_()
+        # TensorFlow adds epsilon to sqrt(v), PyTorch to sqrt(v / (1 - beta2^t)): with this epsilon the two are the same.
+        adam.param_groups[0]["eps"] = ADAM_EPSILON / math.sqrt(1 - BETAS[1] ** done)
+        adam.step()
+        adam.zero_grad(set_to_none=True)
+        return loss
+
+    losses = [step().item() for _ in range(LOSS_STEPS)]
+    print(json.dumps({"losses": losses, "version": torch.__version__}), flush=True)
+    rows = len(batches[0][1])
+    for line in sys.stdin:
+        steps, start = 0, time.perf_counter()
+        while time.perf_counter() - start < float(line):
+            step()
+            steps += 1
+        speed = steps * rows / (time.perf_counter() - start)
+        print(json.dumps({"samples_per_second": round(speed)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
