@@ -52,7 +52,7 @@ impl Splitting {
 /// Where a row came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// Index of the file's name in [`RawRows::files`].
+    /// Index of the file's name in the list given to [`RawRows::new`].
     pub file: u32,
     /// The line, counted from 1.
     pub line: u64,

@@ -1,4 +1,4 @@
-//! Features: from text fields to the columns of a batch. One file per feature type; [`build`] is the list of them.
+//! Features: from text fields to the columns of a batch. One file per feature type; `build` below is the list of them.
 
 mod build;
 mod fields;
