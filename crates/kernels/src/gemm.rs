@@ -90,20 +90,22 @@ fn blocked(mut out: MatMut<'_>, output: Output, a: MatRef<'_>, a_is: Orientation
         // SAFETY: `first < k` keeps both offsets inside the operands; the views guarantee that every element of the operands is
         // readable and every element of `out` is ours alone; the strides are the views' own.
         unsafe {
+            // The library works on columns: a row-major product is its transpose, opᵀ(b) · opᵀ(a). Asked for the rows of a
+            // row-major output it would store element by element, at half the speed or less.
             kernel(
-                m,
                 n,
+                m,
                 depth,
                 out.as_mut_ptr(),
-                1,
                 out_stride,
+                1,
                 accumulate,
-                a.as_ptr().offset(first as isize * a_cs),
-                a_cs,
-                a_rs,
                 b.as_ptr().offset(first as isize * b_rs),
-                b_cs,
                 b_rs,
+                b_cs,
+                a.as_ptr().offset(first as isize * a_cs),
+                a_rs,
+                a_cs,
                 1.0,
                 1.0,
                 false,
