@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rankmill_config::Pipeline;
-use rankmill_data::{Batch, FeatureSet, FeatureStatistics, Position, Reader, ReaderOptions, Report};
+use rankmill_data::{Batch, FeatureSet, FeatureStatistics, InputFile, Position, Reader, ReaderOptions, Report};
 use rankmill_kernels::elementwise::sigmoid;
 use rankmill_kernels::pool::Pool;
-use rankmill_model::bundle::{GoldenRows, Manifest};
+use rankmill_model::bundle::{CONFIG_FILE, GoldenRows, Manifest, processor, write_file};
 use rankmill_model::{Parameters, Scorer};
+use serde_json::json;
 
 use crate::checkpoint::{self, RunState};
 use crate::error::TrainError;
@@ -148,6 +149,7 @@ struct Run<'a> {
     position: Position,
     rows_before: u64,
     rows: u64,
+    threads: usize,
     started: Instant,
     eval_seconds: f64,
     last_saved: Option<u64>,
@@ -217,6 +219,7 @@ impl<'a> Run<'a> {
             position,
             rows_before,
             rows: 0,
+            threads: pool.threads(),
             started,
             eval_seconds: 0.0,
             last_saved: state.map(|state| state.global_step),
@@ -273,19 +276,55 @@ impl<'a> Run<'a> {
         if !interrupted && evaluation.as_ref().is_none_or(|(at, _)| *at != step) {
             evaluation = self.evaluate(tell)?;
         }
-        Ok(Outcome {
+        let outcome = Outcome {
             global_step: step,
             rows: self.rows,
             losses,
             evaluation: evaluation.map(|(_, evaluation)| evaluation),
-            checkpoint: self.checkpoint,
+            checkpoint: self.checkpoint.clone(),
             train_seconds,
             eval_seconds: self.eval_seconds,
             first_step_seconds,
             statistics: self.reader.statistics(),
             report: self.reader.report().clone(),
             interrupted,
-        })
+        };
+        self.record(&outcome)?;
+        Ok(outcome)
+    }
+
+    /// Writes `run.json`: what ran, on what, how long, and what came out; and the resolved config beside it.
+    fn record(&self, outcome: &Outcome) -> Result<(), TrainError> {
+        let files = |files: &[InputFile]| -> Vec<serde_json::Value> {
+            files.iter().map(|file| json!({ "path": file.path, "bytes": file.bytes, "fingerprint": file.fingerprint })).collect()
+        };
+        let metrics: serde_json::Map<String, serde_json::Value> = outcome
+            .evaluation
+            .iter()
+            .flat_map(|evaluation| evaluation.metrics.iter().copied().chain([("loss", evaluation.loss)]))
+            .map(|(name, value)| (name.to_owned(), json!(value)))
+            .collect();
+        let record = json!({
+            "rankmill": env!("CARGO_PKG_VERSION"),
+            "processor": processor(),
+            "threads": self.threads,
+            "seed": self.trainer.seed(),
+            "config": self.pipeline.file_name(),
+            "train_files": files(self.reader.files()),
+            "eval_inputs": self.options.eval_inputs,
+            "parameters": self.trainer.parameters.count(),
+            "global_step": outcome.global_step,
+            "rows": outcome.rows,
+            "interrupted": outcome.interrupted,
+            "seconds": {
+                "first_step": outcome.first_step_seconds, "train": outcome.train_seconds, "eval": outcome.eval_seconds,
+            },
+            "metrics": metrics,
+            "skipped_rows": outcome.report.skipped,
+        });
+        let directory = &self.options.model_dir;
+        write_file(&directory.join(CONFIG_FILE), self.pipeline.to_text().as_bytes())?;
+        Ok(write_file(&directory.join("run.json"), format!("{record:#}\n").as_bytes())?)
     }
 
     fn step(&mut self, batch: &Batch) -> Result<StepLosses, TrainError> {
