@@ -116,6 +116,8 @@ pub struct Batch {
     pub features: FeatureBatch,
     /// A reader that starts here goes on with the row after this batch.
     pub position: Position,
+    /// Bytes of text of the epoch up to the end of this batch.
+    text_bytes: u64,
 }
 
 /// An iterator over the batches of some files. After an error it ends.
@@ -127,6 +129,10 @@ pub struct Reader {
     files: Arc<[InputFile]>,
     epochs: u64,
     read_bytes: Arc<AtomicU64>,
+    /// Epochs completed, and bytes of text of the current one, in the batches taken.
+    taken: (u64, u64),
+    /// Bytes of text in one pass over the files, where they tell.
+    text_bytes_of_a_pass: Option<u64>,
     statistics: Statistics,
     report: Report,
 }
@@ -159,9 +165,11 @@ impl Reader {
         Ok(Reader {
             batches: Some(batch_receiver),
             threads,
-            files,
             epochs: order.epochs,
+            text_bytes_of_a_pass: files.iter().map(|file| file.text_bytes).sum(),
+            files,
             read_bytes,
+            taken: (start.epoch, 0),
             statistics,
             report: Report::default(),
         })
@@ -173,12 +181,17 @@ impl Reader {
         &self.files
     }
 
-    /// The part of all bytes that has been read, from 0 to 1; without an end of epochs, the part of the current one.
-    /// Reading is ahead of the batches that were taken.
+    /// The share of the rows that has been taken, from 0 to 1, by the bytes of their text; without an end of epochs, the share of the
+    /// current one. Where the files don't tell how much text they hold, it is the share that has been read ahead.
     #[must_use]
-    pub fn bytes_progress(&self) -> f64 {
-        let bytes = self.files.iter().map(|file| file.bytes).sum::<u64>().max(1) as f64;
-        let passes = self.read_bytes.load(Ordering::Relaxed) as f64 / bytes;
+    pub fn progress(&self) -> f64 {
+        let passes = match self.text_bytes_of_a_pass {
+            Some(total) => self.taken.0 as f64 + self.taken.1 as f64 / total.max(1) as f64,
+            None => {
+                let bytes = self.files.iter().map(|file| file.bytes).sum::<u64>().max(1);
+                self.read_bytes.load(Ordering::Relaxed) as f64 / bytes as f64
+            }
+        };
         match self.epochs {
             0 => passes.fract(),
             epochs => (passes / epochs as f64).min(1.0),
@@ -217,6 +230,7 @@ impl Iterator for Reader {
         loop {
             match self.batches.as_ref()?.recv() {
                 Ok(Ok(batch)) => {
+                    self.taken = (batch.position.epoch, batch.text_bytes);
                     self.statistics.observe(&batch.features);
                     self.report.observe(batch.features.rows, &batch.features.observed.skipped);
                     if batch.features.rows > 0 {
@@ -300,7 +314,8 @@ impl Columns {
                 .push_line(line, &self.splitting, self.field_order.as_ref(), origin)
                 .map_err(|rule: Rule| DataError { row: origin.line, ..DataError::file(self.rows.file(origin), rule) })?;
         }
-        Ok(Batch { features: self.features.transform(&self.rows)?, position: block.position })
+        let features = self.features.transform(&self.rows)?;
+        Ok(Batch { features, position: block.position, text_bytes: block.text_bytes })
     }
 }
 

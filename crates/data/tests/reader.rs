@@ -226,9 +226,9 @@ fn progress_goes_from_0_to_1() {
     let files = Files::new(&[("a", lines(0..30).as_bytes())]);
     let options = ReaderOptions::train(&config, vec![files.path("a")], 1).expect("a good config");
     let mut reader = Reader::new(options, FeatureSet::new(&config).expect("a good config")).expect("opened");
-    assert!((0.0..=1.0).contains(&reader.bytes_progress()));
+    assert!((0.0..=1.0).contains(&reader.progress()));
     assert_eq!(reader.by_ref().count(), 6);
-    assert_eq!(reader.bytes_progress(), 1.0);
+    assert_eq!(reader.progress(), 1.0);
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Evaluator {
             losses += mean_loss(&scores, &batch, self.label);
             batches += 1;
             self.update(&mut metrics, &scores, &batch)?;
-            progress(reader.bytes_progress());
+            progress(reader.progress());
             if limit > 0 && metrics.rows() >= limit {
                 break;
             }

@@ -346,7 +346,7 @@ impl<'a> Run<'a> {
         let by_steps = total_steps.map(|total| step as f64 / total as f64);
         let by_bytes = match self.pipeline.proto.data_config.as_ref().map_or(0, |data| data.num_epochs()) {
             0 => 0.0,
-            _ => self.reader.bytes_progress(),
+            _ => self.reader.progress(),
         };
         let fraction = by_steps.unwrap_or(0.0).max(by_bytes).min(1.0);
         Progress { step, total_steps, fraction, rows_per_second, losses, auc: self.auc.finish() }

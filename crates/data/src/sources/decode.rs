@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
-const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
-const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+pub(super) const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
+pub(super) const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Bytes read from disk at once.
 const READ_AHEAD: usize = 256 * 1024;
 

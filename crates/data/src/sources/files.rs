@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rankmill_kernels::fingerprint::fingerprint64;
 
+use super::decode::{GZIP, ZSTANDARD};
 use crate::error::{DataError, Rule};
 
 /// How many bytes from each end of a file go into its fingerprint.
@@ -18,6 +19,8 @@ pub struct InputFile {
     pub path: String,
     /// Its size on disk, compressed if it is.
     pub bytes: u64,
+    /// Its size as text: of a compressed file what it says of itself, if it does.
+    pub text_bytes: Option<u64>,
     /// Fingerprint64 of its size, its first and its last 64 KB: enough to notice that it is another file.
     pub fingerprint: u64,
 }
@@ -92,14 +95,51 @@ fn describe(path: &str) -> Result<InputFile, DataError> {
         file.by_ref().take(FINGERPRINTED).read_to_end(&mut sample)?;
         file.seek(SeekFrom::Start(bytes.saturating_sub(FINGERPRINTED)))?;
         file.by_ref().take(FINGERPRINTED).read_to_end(&mut sample)?;
-        Ok(InputFile { path: path.to_string(), bytes, fingerprint: fingerprint64(&sample) })
+        let fingerprint = fingerprint64(&sample);
+        Ok(InputFile { path: path.to_string(), bytes, text_bytes: text_bytes(&sample[8..], bytes), fingerprint })
     };
     measure().map_err(|error| unreadable(path, &error))
+}
+
+/// The size of a file as text, from its first and last bytes: that of the first frame of a Zstandard file (RFC 8878, section 3.1.1.1), that of
+/// the last member of a gzip file (RFC 1952, section 2.3.1), which is kept modulo 4 GB. Both are whole files as a rule; what depends on the
+/// size is only shown.
+fn text_bytes(sample: &[u8], bytes: u64) -> Option<u64> {
+    if sample.starts_with(&GZIP) {
+        let last = sample.last_chunk::<4>()?;
+        return (bytes < 1 << 28).then(|| u64::from(u32::from_le_bytes(*last)));
+    }
+    if !sample.starts_with(&ZSTANDARD) {
+        return Some(bytes);
+    }
+    let descriptor = *sample.get(4)?;
+    let single_segment = usize::from(descriptor >> 5 & 1);
+    let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let length = [single_segment, 2, 4, 8][usize::from(descriptor >> 6)];
+    let start = 5 + (1 - single_segment) + dictionary;
+    let field = sample.get(start..start + length).filter(|field| !field.is_empty())?;
+    let size = field.iter().rev().fold(0, |size, byte| size << 8 | u64::from(*byte));
+    Some(if length == 2 { size + 256 } else { size })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn compressed_files_tell_how_much_text_they_hold() {
+        assert_eq!(text_bytes(b"a,b\n", 4), Some(4));
+        let mut gzip = vec![0x1f, 0x8b, 8, 0];
+        gzip.extend(1_000_000_u32.to_le_bytes());
+        assert_eq!(text_bytes(&gzip, 300_000), Some(1_000_000));
+        assert_eq!(text_bytes(&gzip, 1 << 30), None, "the size is kept modulo 4 GB");
+        let frame = |rest: &[u8]| text_bytes(&[&ZSTANDARD, rest].concat(), 100);
+        assert_eq!(frame(&[0x20, 77]), Some(77));
+        assert_eq!(frame(&[0x60, 0, 1]), Some(512));
+        assert_eq!(frame(&[0x80, 9, 1, 0, 0, 1]), Some((1 << 24) + 1));
+        assert_eq!(frame(&[0x00, 9]), None, "the frame doesn't tell");
+        assert_eq!(frame(&[0xe3, 1, 2]), None, "cut off");
+    }
 
     #[test]
     fn lists_patterns_and_directories() {

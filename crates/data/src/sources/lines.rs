@@ -55,6 +55,8 @@ pub(crate) struct LineBlock {
     origins: Vec<Origin>,
     /// Where the stream stands after these lines.
     pub(crate) position: Position,
+    /// Bytes of all lines of the epoch up to here, with their ends.
+    pub(crate) text_bytes: u64,
 }
 
 impl LineBlock {
@@ -86,13 +88,14 @@ pub(crate) struct Lines {
     order: LineOrder,
     progress: Arc<AtomicU64>,
     position: Position,
+    text_bytes: u64,
     epoch: Option<Epoch>,
     finished: bool,
 }
 
 impl Lines {
     pub(crate) fn new(files: Arc<[InputFile]>, order: LineOrder, start: Position, progress: Arc<AtomicU64>) -> Lines {
-        Lines { files, order, progress, position: start, epoch: None, finished: false }
+        Lines { files, order, progress, position: start, text_bytes: 0, epoch: None, finished: false }
     }
 
     /// Fills `block` with up to `count` lines, across the ends of epochs. Returns whether there were any.
@@ -103,7 +106,12 @@ impl Lines {
                 Some(epoch) => epoch,
                 None => self.start_epoch()?,
             };
-            if epoch.next_line(|line, origin| block.push(line, origin))? {
+            let text_bytes = &mut self.text_bytes;
+            let take = |line: &[u8], origin| {
+                *text_bytes += line.len() as u64 + 1;
+                block.push(line, origin);
+            };
+            if epoch.next_line(take)? {
                 self.position.rows += 1;
                 self.epoch = Some(epoch);
             } else if self.position.rows == 0 || self.is_last_epoch() {
@@ -114,6 +122,7 @@ impl Lines {
             }
         }
         block.position = self.position;
+        block.text_bytes = self.text_bytes;
         Ok(block.len() == count || (block.len() > 0 && !self.order.drop_remainder))
     }
 
@@ -122,10 +131,12 @@ impl Lines {
     }
 
     /// Starts the epoch of `self.position` and reads up to its row.
-    fn start_epoch(&self) -> Result<Epoch, DataError> {
+    fn start_epoch(&mut self) -> Result<Epoch, DataError> {
+        self.text_bytes = 0;
         let mut epoch = Epoch::start(&self.files, self.order, self.position, Arc::clone(&self.progress));
         for rows in 0..self.position.rows {
-            if !epoch.next_line(|_, _| {})? {
+            let text_bytes = &mut self.text_bytes;
+            if !epoch.next_line(|line, _| *text_bytes += line.len() as u64 + 1)? {
                 let file = self.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>().join(",");
                 return Err(DataError::file(file, Rule::ResumeBeyondEnd { rows, wanted: self.position.rows }));
             }
