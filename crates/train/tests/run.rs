@@ -1,0 +1,163 @@
+//! Whole runs on made-up rows: what is saved, what is loaded again, and what is refused.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use rankmill_config::{Edits, Pipeline};
+use rankmill_data::synth::movielens::write_movielens;
+use rankmill_data::{Reader, ReaderOptions};
+use rankmill_kernels::pool::Pool;
+use rankmill_model::Predictor;
+use rankmill_model::bundle::{BundleError, checkpoints};
+use rankmill_train::TrainError;
+use rankmill_train::evaluate::Evaluator;
+use rankmill_train::run::{Event, Outcome, RunOptions, Start, train};
+use tempfile::TempDir;
+
+const CONFIG: &str = include_str!("data/small.config");
+
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        write_movielens(folder.path(), 3000, 5, &mut |_| {}).expect("rows are made");
+        Place { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn options(&self, start: Start) -> RunOptions {
+        RunOptions {
+            model_dir: self.path("model"),
+            train_inputs: vec![self.path("movies_train_data").display().to_string()],
+            eval_inputs: vec![self.path("movies_test_data").display().to_string()],
+            start,
+            eval_every: None,
+            seed: 7,
+        }
+    }
+
+    fn train(&self, edits: &[&str], start: Start) -> Result<Outcome, TrainError> {
+        train(&pipeline(edits), &self.options(start), &pool(), &AtomicBool::new(false), &mut |_| {})
+    }
+}
+
+fn pipeline(edits: &[&str]) -> Pipeline {
+    let edits = Edits { set: edits.iter().map(|edit| (*edit).to_owned()).collect(), json: None };
+    Pipeline::parse("small.config", CONFIG, &edits).expect("the config is right")
+}
+
+fn pool() -> Arc<Pool> {
+    Arc::new(Pool::new(2).expect("threads"))
+}
+
+#[test]
+fn a_saved_model_scores_as_the_trained_one_did() {
+    let place = Place::new();
+    let outcome = place.train(&[], Start::Fresh).expect("the run works");
+    let evaluation = outcome.evaluation.expect("it was evaluated");
+    let predictor = Predictor::load(&place.path("model"), pool()).expect("the model can be loaded");
+    assert_eq!(predictor.global_step, outcome.global_step);
+    let mut evaluator = Evaluator::new(&predictor.pipeline, &predictor.features, pool()).expect("it can be evaluated");
+    let again = evaluator.evaluate(&predictor.parameters, &place.options(Start::Fresh).eval_inputs, |_| {}).expect("rows");
+    assert_eq!((&again.metrics, again.loss, again.rows), (&evaluation.metrics, evaluation.loss, evaluation.rows));
+    assert!(again.metric("auc_exact").is_some_and(|auc| auc > 0.5 && auc < 1.0), "{:?}", again.metrics);
+}
+
+#[test]
+fn scores_do_not_depend_on_the_batch() {
+    let place = Place::new();
+    place.train(&[], Start::Fresh).expect("the run works");
+    let mut predictor = Predictor::load(&place.path("model"), pool()).expect("the model can be loaded");
+    let mut runs: Vec<Vec<u32>> = Vec::new();
+    for batch_size in [1, 7, 64, 300] {
+        let inputs = place.options(Start::Fresh).eval_inputs;
+        let mut options = ReaderOptions::sequential(&predictor.pipeline, inputs).expect("options");
+        options.batch_size = batch_size;
+        let mut bits = Vec::new();
+        for batch in Reader::new(options, predictor.features.clone()).expect("rows") {
+            let scores = predictor.score(&batch.expect("good rows").features).expect("all variables are there");
+            bits.extend(scores.logits.iter().map(|z| z.to_bits()));
+        }
+        runs.push(bits);
+    }
+    assert_eq!(runs[0].len(), 300);
+    assert!(runs.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn a_damaged_model_is_refused() {
+    let place = Place::new();
+    place.train(&[], Start::Fresh).expect("the run works");
+    let (_, checkpoint) = checkpoints(&place.path("model")).expect("checkpoints").pop().expect("one");
+    let file = checkpoint.join("variables.safetensors");
+    let whole = fs::read(&file).expect("variables");
+    let load = || Predictor::load(&place.path("model"), pool()).err();
+
+    let mut changed = whole.clone();
+    let header = u64::from_le_bytes(whole[..8].try_into().expect("8 bytes")) as usize;
+    let bias = String::from_utf8_lossy(&whole[8..8 + header]).find("output/bias").is_some();
+    assert!(bias, "the variables have EasyRec's names");
+    for byte in &mut changed[8 + header..] {
+        *byte ^= 0x01;
+    }
+    fs::write(&file, &changed).expect("written");
+    assert!(matches!(load(), Some(BundleError::Golden { row: 0, .. })), "other weights score the golden rows differently");
+
+    fs::write(&file, &whole[..whole.len() - 3]).expect("written");
+    assert!(matches!(load(), Some(BundleError::Damaged { .. })));
+    fs::remove_file(&file).expect("removed");
+    assert!(matches!(load(), Some(BundleError::Io { .. })));
+    assert!(matches!(Predictor::load(Path::new("/nowhere"), pool()).err(), Some(BundleError::NoModel { .. })));
+}
+
+#[test]
+fn runs_that_cannot_be_are_refused() {
+    let place = Place::new();
+    let first = place.train(&["train_config.num_steps=5"], Start::Fresh).expect("the run works");
+    assert_eq!((first.global_step, first.rows), (5, 500));
+    let occupied = place.train(&[], Start::Fresh).expect_err("the directory is taken");
+    assert!(matches!(&occupied, TrainError::Occupied { step: 5, .. }), "{occupied}");
+    let endless = place.train(&["data_config.num_epochs=0"], Start::Overwrite).expect_err("no end");
+    assert!(matches!(endless, TrainError::Endless), "{endless}");
+    let rate = "train_config.optimizer_config[0].adam_optimizer.learning_rate.constant_learning_rate.learning_rate=1e30";
+    let lost = place.train(&[rate], Start::Overwrite).expect_err("the loss is lost");
+    assert!(matches!(lost, TrainError::NotFinite { .. }), "{lost}");
+    let message = place.train(&["model_config.num_class=3"], Start::Overwrite).expect_err("not supported").to_string();
+    assert!(message.contains("several classes are not supported yet"), "{message}");
+}
+
+#[test]
+fn a_run_evaluates_on_its_way_logs_and_prunes() {
+    let place = Place::new();
+    let mut evaluated = Vec::new();
+    let mut saved = Vec::new();
+    let options = RunOptions { eval_every: Some(10), ..place.options(Start::Fresh) };
+    let edits = ["train_config.save_checkpoints_steps=5", "train_config.keep_checkpoint_max=3"];
+    let outcome = train(&pipeline(&edits), &options, &pool(), &AtomicBool::new(false), &mut |event| match event {
+        Event::Evaluated { step, .. } => evaluated.push(step),
+        Event::Saved(path) => saved.push(path.to_owned()),
+        _ => {}
+    })
+    .expect("the run works");
+    assert_eq!(outcome.global_step, 27);
+    assert_eq!(evaluated, [10, 20, 27]);
+    assert_eq!(saved.len(), 6);
+    let kept: Vec<u64> = checkpoints(&options.model_dir).expect("checkpoints").into_iter().map(|(step, _)| step).collect();
+    assert_eq!(kept, [20, 25, 27]);
+    let record: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(options.model_dir.join("run.json")).expect("run.json")).expect("JSON");
+    assert_eq!(record["global_step"], 27);
+    let names = |folder: &Path| -> Vec<String> {
+        fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    assert!(names(&options.model_dir).iter().any(|name| name.starts_with("events.out.tfevents.")));
+    assert!(names(&options.model_dir.join("eval_val")).iter().any(|name| name.starts_with("events.out.tfevents.")));
+}
