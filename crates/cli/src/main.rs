@@ -1,1 +1,46 @@
-fn main() {}
+//! The `rankmill` program: one file per subcommand in `commands`, what they share beside it.
+
+mod arguments;
+mod commands;
+mod gate;
+mod output;
+mod progress;
+mod report;
+mod table;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::Arguments;
+use crate::output::{Level, Output};
+
+/// How a command ended that could do its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Done.
+    Done,
+    /// Done, but a gate that the user asked for failed.
+    GateFailed,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version go to stdout with code 0, wrong usage to stderr with code 2; a closed pipe is no news.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code().clamp(0, 2) as u8);
+        }
+    };
+    let output = Output::new(arguments.global.json, arguments.global.log_level);
+    match commands::run(&arguments.command, &output) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::GateFailed) => ExitCode::from(1),
+        Err(error) => {
+            output.log(Level::Error, &format!("{error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}

@@ -96,9 +96,8 @@ fn train(folder: &Path, model: &str, threads: &str) -> Command {
 
 /// The bits of a model directory's newest checkpoint: its name, variables, optimizer state and reader position.
 fn bits(model: &Path) -> (String, Vec<Vec<u8>>) {
-    let mut all: Vec<PathBuf> = fs::read_dir(model.join("checkpoints"))
-        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
-        .unwrap_or_default();
+    let mut all: Vec<PathBuf> =
+        fs::read_dir(model.join("checkpoints")).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default();
     let step = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.strip_prefix("model.ckpt-")?.parse::<u64>().ok());
     all.retain(|path| step(path).is_some());
     all.sort_by_key(step);

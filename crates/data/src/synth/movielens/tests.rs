@@ -18,7 +18,7 @@ fn make(rows: u64, seed: u64) -> (SynthSummary, String, String) {
 fn the_bytes_are_pinned() {
     let (_, train, test) = make(20, 1);
     let rows = [
-        "1\t4410\t3752\t4\t1\t2\t20\t33131\tQueen \tComedy|Drama\t1996",
+        "0\t4410\t3752\t2\t1\t2\t20\t33131\tQueen \tComedy|Drama\t1996",
         "1\t3686\t1229\t5\t1\t3\t7\t25009\tTeacher, The \tComedy\t1966",
         "1\t3132\t2341\t4\t1\t2\t1\t48056\tTwisted Piano \tHorror|Thriller\t1993",
         "0\t1581\t1430\t1\t1\t1\t6\t96562\tOcean of the Lighthouse \tFantasy\t1984",

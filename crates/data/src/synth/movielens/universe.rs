@@ -17,14 +17,14 @@ const AGES: usize = 7;
 const TASTES: usize = 4;
 
 /// The logit of an average user and an average film.
-const BASE: f64 = 1.1;
+const BASE: f64 = 1.15;
 /// How much more a popular film is liked than an unknown one.
 const POPULAR_IS_GOOD: f64 = 1.6;
 /// Standard deviations of the parts of the logit.
-const USER_BIAS: f64 = 1.1;
-const FILM_BIAS: f64 = 1.75;
-const GENRE_TASTE: f64 = 0.8;
-const TASTE_PRODUCT: f64 = 0.6;
+const USER_BIAS: f64 = 0.6;
+const FILM_BIAS: f64 = 2.0;
+const GENRE_TASTE: f64 = 1.1;
+const TASTE_PRODUCT: f64 = 0.3;
 
 /// Users of each age group, occupation and genre in MovieLens-1M: used as weights.
 const AGE_WEIGHTS: [u64; AGES] = [222, 1103, 2096, 1193, 550, 496, 380];

@@ -1,0 +1,115 @@
+//! What stands on the command line, as plain structs; the arguments of each subcommand stand in its file.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use rankmill_config::Edits;
+use rankmill_kernels::pool::Pool;
+
+use crate::commands::{check, data, demo, eval, predict, train};
+use crate::output::Level;
+
+/// Train, evaluate and serve click-through-rate ranking models from one config file.
+///
+/// The config is EasyRec's `pipeline.config`, unmodified. Results go to stdout, progress and messages to stderr.
+///
+/// Exit codes: 0 done; 1 a gate that was asked for (--require, --strict) failed; 2 the config, the data, the flags or a
+/// file cannot be used.
+#[derive(Debug, Parser)]
+#[command(name = "rankmill", version, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Global {
+    /// Print the result as one JSON object on stdout, and nothing else there.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// How much to say on stderr; progress is shown from `info` on.
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: Level,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Check(check::CheckArgs),
+    Train(train::TrainArgs),
+    Eval(eval::EvalArgs),
+    Predict(predict::PredictArgs),
+    #[command(subcommand)]
+    Data(data::DataCommand),
+    Demo(demo::DemoArgs),
+}
+
+/// Edits of a config before it is checked.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Edits of the config")]
+pub(crate) struct EditArgs {
+    /// Set a field of the config, such as `train_config.num_steps=100`; may be repeated, and later ones win.
+    ///
+    /// List elements are named by `[0]`, `[-1]`, `[+]` (append), `[:]`, `[1:3]` or a condition such as
+    /// `feature_config.features[input_names[0]="user_id"].embedding_dim=32`.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Set fields by a JSON object from paths to values, as EasyRec's `--edit_config_json`; done before --set.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) edit_config_json: Option<String>,
+}
+
+impl EditArgs {
+    /// The edits, and after them those that other flags stand for.
+    pub(crate) fn edits(&self, last: Vec<String>) -> Edits {
+        Edits { set: self.set.iter().cloned().chain(last).collect(), json: self.edit_config_json.clone() }
+    }
+}
+
+/// The assignment of a string to a field of the config.
+pub(crate) fn assign(path: &str, text: &str) -> String {
+    let mut value = String::with_capacity(text.len() + 2);
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => value.extend(['\\', character]),
+            '\n' => value.push_str("\\n"),
+            other => value.push(other),
+        }
+    }
+    format!("{path}=\"{value}\"")
+}
+
+/// How many threads compute.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct ThreadArgs {
+    /// Threads that compute; the result does not depend on their number [default: one per processor].
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+impl ThreadArgs {
+    /// The threads.
+    pub(crate) fn pool(self) -> anyhow::Result<Arc<Pool>> {
+        let threads = self.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let pool = Pool::new(threads).with_context(|| format!("--threads {threads}: the system refuses so many threads"))?;
+        Ok(Arc::new(pool))
+    }
+}
+
+/// A model to read.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// A model directory (its newest checkpoint is read) or one checkpoint in it.
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+//! `rankmill check`: reads a config and says everything that can be said of it without data.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use rankmill_config::{Diagnostic, Diagnostics, Edits, Pipeline, Severity, lints, validate};
+use rankmill_data::FeatureSet;
+use rankmill_model::Model;
+use rankmill_nn::layers::Tensors;
+use rankmill_nn::layers::scope::Mode;
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::arguments::EditArgs;
+use crate::output::{Level, Output};
+use crate::table::Table;
+use crate::units;
+
+/// Check a config: names, types, shapes, parameters and cost; needs no data.
+///
+/// Prints every problem with its place, then what EasyRec (and Rankmill after it) does otherwise than the config seems to
+/// ask, then the model. Exit code 2 if the config cannot be used.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// An EasyRec pipeline config: protobuf text, or JSON.
+    #[arg(value_name = "CONFIG")]
+    config: PathBuf,
+    /// Exit with code 1 if anything is warned of.
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    edits: EditArgs,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct CheckReport {
+    /// The config file.
+    pub(crate) config: String,
+    /// Whether the config can be used.
+    pub(crate) usable: bool,
+    /// Errors and warnings, in the order of their places.
+    pub(crate) findings: Vec<Finding>,
+    /// The model, if the config could be turned into one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<ModelReport>,
+}
+
+/// One error or warning.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Finding {
+    /// `error` or `warning`.
+    pub(crate) severity: &'static str,
+    /// The lint's name, for a warning that is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lint: Option<&'static str>,
+    pub(crate) file: String,
+    /// Counted from 1; 0 when only the file is known.
+    pub(crate) line: usize,
+    /// Counted from 1; 0 when only the file is known.
+    pub(crate) column: usize,
+    pub(crate) message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) help: Option<String>,
+    /// What a lint comes to, in EasyRec and here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) effect: Option<String>,
+    /// How to change the config.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fix: Option<String>,
+    /// The finding as people read it.
+    #[serde(skip)]
+    text: String,
+}
+
+/// The model that a config describes.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ModelReport {
+    /// The blocks in the order in which they run.
+    pub(crate) blocks: Vec<BlockReport>,
+    /// Elements of all embedding tables.
+    pub(crate) embedding_parameters: u64,
+    /// Elements of all other variables.
+    pub(crate) dense_parameters: u64,
+    /// Floating-point operations of scoring one row.
+    pub(crate) forward_flops_per_row: f64,
+    /// Floating-point operations of training on one row.
+    pub(crate) training_flops_per_row: f64,
+}
+
+/// One block of the model.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct BlockReport {
+    pub(crate) name: String,
+    /// The shape of its output, such as `[B, 256]`.
+    pub(crate) output: String,
+    pub(crate) parameters: u64,
+    pub(crate) forward_flops_per_row: f64,
+}
+
+impl Finding {
+    fn new(diagnostic: &Diagnostic) -> Finding {
+        Finding {
+            severity: match diagnostic.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            },
+            lint: None,
+            file: diagnostic.file.clone(),
+            line: diagnostic.line,
+            column: diagnostic.column,
+            message: diagnostic.message.clone(),
+            help: diagnostic.help.clone(),
+            effect: None,
+            fix: None,
+            text: diagnostic.to_string(),
+        }
+    }
+
+    /// The place and the message, without the source line.
+    fn line(&self) -> String {
+        let name = self.lint.map_or_else(String::new, |name| format!(" [{name}]"));
+        format!("{}:{}:{}: {}{name}", self.file, self.line, self.column, self.message)
+    }
+
+    fn of_lint(lint: &rankmill_config::Lint) -> Finding {
+        let text = lint.diagnostic.to_string();
+        let (message, source) = text.split_once('\n').unwrap_or((&text, ""));
+        let source = if source.is_empty() { String::new() } else { format!("\n{source}") };
+        let text = format!("{message} [{}]{source}\n  = effect: {}\n  = fix: {}", lint.name, lint.effect, lint.fix);
+        Finding {
+            lint: Some(lint.name),
+            effect: Some(lint.effect.clone()),
+            fix: Some(lint.fix.clone()),
+            text,
+            ..Finding::new(&lint.diagnostic)
+        }
+    }
+}
+
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.findings {
+            writeln!(f, "{}\n", finding.text)?;
+        }
+        if let Some(model) = &self.model {
+            writeln!(f, "{model}")?;
+        }
+        let count = |severity: &str, one: &str| match self.findings.iter().filter(|finding| finding.severity == severity).count() {
+            1 => format!("1 {one}"),
+            number => format!("{number} {one}s"),
+        };
+        let verdict = if self.usable { "can be used" } else { "cannot be used" };
+        write!(f, "{} {verdict}: {}, {}", self.config, count("error", "error"), count("warning", "warning"))
+    }
+}
+
+impl fmt::Display for ModelReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut blocks = Table::new(["block", "output", "parameters", "FLOPs/row"]);
+        for block in &self.blocks {
+            let flops = units::large(block.forward_flops_per_row);
+            blocks.row([block.name.clone(), block.output.clone(), units::count(block.parameters), flops]);
+        }
+        let mut sums = Table::new(["", ""]);
+        sums.row(["embedding parameters".to_owned(), units::count(self.embedding_parameters)]);
+        sums.row(["other parameters".to_owned(), units::count(self.dense_parameters)]);
+        sums.row(["FLOPs per row, scoring".to_owned(), units::large(self.forward_flops_per_row)]);
+        sums.row(["FLOPs per row, training".to_owned(), units::large(self.training_flops_per_row)]);
+        write!(f, "{blocks}\n{sums}")
+    }
+}
+
+impl ModelReport {
+    /// Builds the model of a config, which finds every shape that does not fit.
+    fn build(pipeline: &Pipeline) -> Result<ModelReport, Diagnostics> {
+        let features = FeatureSet::new(pipeline)?;
+        let scoring = Model::build(pipeline, &features, Mode::Inference)?;
+        let training = Model::build(pipeline, &features, Mode::Training)?;
+        let graph = &scoring.graph;
+        let elements = |chosen: &dyn Fn(&str) -> bool| -> u64 {
+            graph.parameters().iter().filter(|slot| chosen(&slot.name)).map(|slot| slot.shape.elements() as u64).sum()
+        };
+        let blocks = scoring.blocks.iter().map(|block| {
+            let scope = format!("backbone/{}", block.name);
+            let inside = |name: &str| name.strip_prefix(&scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            BlockReport {
+                name: block.name.clone(),
+                output: match &block.output {
+                    Tensors::One(value) => graph.shape(*value).to_string(),
+                    Tensors::Many(values) => format!("{} tensors", values.len()),
+                },
+                parameters: elements(&inside),
+                forward_flops_per_row: graph.flops_per_row_in(inside),
+            }
+        });
+        let is_table = |name: &str| name.ends_with("/embedding_weights");
+        Ok(ModelReport {
+            blocks: blocks.collect(),
+            embedding_parameters: elements(&is_table),
+            dense_parameters: elements(&|name| !is_table(name)),
+            forward_flops_per_row: graph.flops_per_row(),
+            training_flops_per_row: training.graph.flops_per_row(),
+        })
+    }
+}
+
+impl CheckReport {
+    fn new(config: &Path, edits: &Edits) -> CheckReport {
+        let name = config.display().to_string();
+        let unusable = |problems: Diagnostics, warnings: Vec<Finding>| CheckReport {
+            config: name.clone(),
+            usable: false,
+            findings: problems.iter().map(Finding::new).chain(warnings).collect(),
+            model: None,
+        };
+        let (pipeline, findings) = match examine(config, edits) {
+            Ok(examined) => examined,
+            Err(problems) => return unusable(problems, Vec::new()),
+        };
+        match ModelReport::build(&pipeline) {
+            Ok(model) => CheckReport { config: name.clone(), usable: true, findings, model: Some(model) },
+            Err(problems) => unusable(problems, findings),
+        }
+    }
+}
+
+/// Reads and checks a config; what comes back with it are warnings.
+pub(crate) fn examine(config: &Path, edits: &Edits) -> Result<(Pipeline, Vec<Finding>), Diagnostics> {
+    let pipeline = Pipeline::load(config, edits)?;
+    let problems = validate(&pipeline);
+    if problems.has_errors() {
+        return Err(problems);
+    }
+    let findings = problems.iter().map(Finding::new).chain(lints(&pipeline).iter().map(Finding::of_lint)).collect();
+    Ok((pipeline, findings))
+}
+
+/// Reads and checks a config for a command that goes on with it, and logs its warnings.
+pub(crate) fn load(config: &Path, edits: &Edits, output: &Output) -> anyhow::Result<Pipeline> {
+    let (pipeline, findings) = examine(config, edits)?;
+    if !findings.is_empty() {
+        let warnings: Vec<String> = findings.iter().map(Finding::line).collect();
+        let text = format!("{}\n`rankmill check {}` explains", warnings.join("\n"), config.display());
+        output.log(Level::Warn, &text);
+    }
+    Ok(pipeline)
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &CheckArgs, output: &Output) -> anyhow::Result<Outcome> {
+    let report = CheckReport::new(&arguments.config, &arguments.edits.edits(Vec::new()));
+    output.result(&report)?;
+    if !report.usable {
+        anyhow::bail!("{} cannot be used", report.config);
+    }
+    let warned = arguments.strict && !report.findings.is_empty();
+    Ok(if warned { Outcome::GateFailed } else { Outcome::Done })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_with_a_model() {
+        let diagnostic =
+            Diagnostic::warning(rankmill_config::Span { file: "a.config".into(), line: 3, column: 5, length: 2 }, "`l2` has no effect");
+        let report = CheckReport {
+            config: "a.config".into(),
+            usable: true,
+            findings: vec![Finding::new(&diagnostic)],
+            model: Some(ModelReport {
+                blocks: vec![BlockReport {
+                    name: "mask_net".into(),
+                    output: "[B, 256]".into(),
+                    parameters: 1_234_567,
+                    forward_flops_per_row: 5.87e6,
+                }],
+                embedding_parameters: 305_056,
+                dense_parameters: 1_234_824,
+                forward_flops_per_row: 1.91e6,
+                training_flops_per_row: 5.73e6,
+            }),
+        };
+        insta::assert_snapshot!(report.to_string(), @r"
+        a.config:3:5: warning: `l2` has no effect
+
+        block       output  parameters  FLOPs/row
+        mask_net  [B, 256]   1,234,567     5.87 M
+
+        embedding parameters       305,056
+        other parameters         1,234,824
+        FLOPs per row, scoring      1.91 M
+        FLOPs per row, training     5.73 M
+
+        a.config can be used: 0 errors, 1 warning
+        ");
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["findings"][0]["line"], 3);
+        assert_eq!(json["model"]["blocks"][0]["output"], "[B, 256]");
+    }
+}

@@ -1,0 +1,58 @@
+//! `rankmill eval`: evaluates a model.
+
+use std::sync::Arc;
+
+use clap::Args;
+use rankmill_model::Predictor;
+use rankmill_train::evaluate::Evaluator;
+
+use crate::Outcome;
+use crate::arguments::{ModelArgs, ThreadArgs};
+use crate::commands::train::eval_inputs;
+use crate::gate::GateArgs;
+use crate::output::{Level, Output};
+use crate::progress::Progress;
+use crate::report::{Metrics, RunReport};
+
+/// Evaluate a model: the metrics of its config, exact AUC and log loss.
+///
+/// `auc` is EasyRec's, computed on thresholds; `auc_exact` is exact.
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Files to evaluate on: plain, .gz or .zst; patterns such as `part-*` are allowed; may be repeated or separated by
+    /// commas [default: the config's eval_input_path].
+    #[arg(long, value_name = "PATH", value_delimiter = ',')]
+    pub(crate) input: Vec<String>,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
+    #[command(flatten)]
+    pub(crate) gates: GateArgs,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &EvalArgs, output: &Output) -> anyhow::Result<Outcome> {
+    let pool = arguments.threads.pool()?;
+    let folder = &arguments.model.model;
+    let Predictor { pipeline, features, parameters, global_step, .. } = Predictor::load(folder, Arc::clone(&pool))?;
+    let inputs = if arguments.input.is_empty() { eval_inputs(&pipeline) } else { arguments.input.clone() };
+    anyhow::ensure!(!inputs.is_empty(), "there is nothing to evaluate on: the config has no eval_input_path; pass --input");
+    let mut evaluator = Evaluator::new(&pipeline, &features, pool)?;
+    evaluator.remarks().iter().for_each(|remark| output.log(Level::Warn, remark));
+    let mut progress = Progress::new(output.progress_style(), 1);
+    let evaluation = evaluator.evaluate(&parameters, &inputs, |fraction| progress.update_share(fraction, "evaluating"));
+    progress.finish();
+    let evaluation = evaluation?;
+    let skipped = Some(evaluation.report.to_string()).filter(|_| evaluation.report.skipped > 0);
+    let report = RunReport {
+        metrics: Metrics::from(evaluation.metrics.iter().copied().chain([("loss", evaluation.loss)])),
+        rows: evaluation.rows,
+        seconds: Metrics::from([("eval", evaluation.seconds)]),
+        steps: global_step,
+        model: folder.display().to_string(),
+        remarks: skipped.into_iter().collect(),
+    };
+    output.result(&report)?;
+    arguments.gates.check(&report.metrics, output)
+}

@@ -1,0 +1,24 @@
+//! The subcommands.
+
+pub(crate) mod check;
+pub(crate) mod data;
+pub(crate) mod demo;
+pub(crate) mod eval;
+pub(crate) mod predict;
+pub(crate) mod train;
+
+use crate::Outcome;
+use crate::arguments::Command;
+use crate::output::Output;
+
+/// Runs a command.
+pub(crate) fn run(command: &Command, output: &Output) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Check(arguments) => check::run(arguments, output),
+        Command::Data(command) => data::run(command, output),
+        Command::Train(arguments) => train::run(arguments, output),
+        Command::Eval(arguments) => eval::run(arguments, output),
+        Command::Predict(arguments) => predict::run(arguments, output),
+        Command::Demo(arguments) => demo::run(arguments, output),
+    }
+}

@@ -1,0 +1,265 @@
+//! The program from outside: exit codes, what goes to stdout and what to stderr.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use tempfile::TempDir;
+
+fn rankmill(folder: &Path, words: &[&str]) -> Output {
+    let mut command = assert_cmd::Command::cargo_bin("rankmill").expect("the binary is built");
+    command.current_dir(folder).args(words).output().expect("the binary runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+#[track_caller]
+fn check(folder: &Path, words: &[&str], code: i32) -> Output {
+    let output = rankmill(folder, words);
+    assert_eq!(output.status.code(), Some(code), "{words:?}\n{}\n{}", stdout(&output), stderr(&output));
+    output
+}
+
+/// A folder with the example config and some edits of it.
+fn folder_with_config(edit: impl Fn(String) -> String) -> TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    let example = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/masknet_on_movielens.config");
+    let text = fs::read_to_string(example).expect("the example");
+    fs::write(dir.path().join("a.config"), edit(text)).expect("written");
+    dir
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for words in [&["--help"][..], &["train", "--help"], &["--version"]] {
+        let output = check(dir.path(), words, 0);
+        assert!(!output.stdout.is_empty() && output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn wrong_usage_is_2_and_goes_to_stderr() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for words in [&[][..], &["fly"], &["check"], &["check", "--sett", "a=1", "a.config"], &["data", "synth", "movielens"]] {
+        let output = check(dir.path(), words, 2);
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{words:?}");
+    }
+}
+
+#[test]
+fn the_example_checks() {
+    let dir = folder_with_config(|text| text);
+    let output = check(dir.path(), &["check", "a.config"], 0);
+    let text = stdout(&output);
+    assert!(text.contains("\nmask_net  [B, 256]     961,072  "), "{text}");
+    // The first line of a finding ends with the lint's name; the only one is what the config says of itself in a comment.
+    assert!(text.lines().next().is_some_and(|line| line.ends_with("[embedding_regularization_grows_with_batch]")), "{text}");
+    assert!(text.ends_with("\na.config can be used: 0 errors, 1 warning\n"), "{text}");
+    assert_eq!(stderr(&output), "");
+    check(dir.path(), &["check", "a.config", "--strict", "--set", "model_config.embedding_regularization=0"], 0);
+}
+
+#[test]
+fn a_broken_config_is_2_with_the_place() {
+    let dir = folder_with_config(|text| text.replace("embedding_regularization", "embeding_regularization"));
+    let output = check(dir.path(), &["check", "a.config"], 2);
+    assert!(stdout(&output).contains("did you mean `embedding_regularization`?"), "{}", stdout(&output));
+    assert!(stdout(&output).ends_with("a.config cannot be used: 1 error, 0 warnings\n"));
+    assert!(stderr(&output).starts_with("error: a.config cannot be used"));
+    let output = check(dir.path(), &["check", "--json", "a.config"], 2);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!((&json["usable"], &json["findings"][0]["severity"]), (&false.into(), &"error".into()));
+    let output = check(dir.path(), &["check", "nothing.config"], 2);
+    assert!(stdout(&output).contains("nothing.config: cannot be read: No such file"));
+}
+
+#[test]
+fn warnings_are_0_and_strictly_1() {
+    // In 36 buckets every year is out of range: EasyRec makes it row 0.
+    let dir = folder_with_config(|text| text.replace("hash_bucket_size: 1000 ", "num_buckets: 36 "));
+    let set = ["--set", "train_config.sync_replicas=true"];
+    let output = check(dir.path(), &["check", "a.config", set[0], set[1]], 0);
+    assert!(stdout(&output).contains("warning: "), "{}", stdout(&output));
+    assert!(stdout(&output).contains("= effect: ") && stdout(&output).contains("= fix: "));
+    check(dir.path(), &["check", "a.config", "--strict", set[0], set[1]], 1);
+}
+
+#[test]
+fn edits_are_checked() {
+    let dir = folder_with_config(|text| text);
+    let output = check(dir.path(), &["check", "a.config", "--set", "train_config.nums_steps=5"], 2);
+    assert!(stdout(&output).contains("did you mean `num_steps`?"), "{}", stdout(&output));
+    check(dir.path(), &["check", "a.config", "--edit-config-json", "{\"train_config.num_steps\": 5}"], 0);
+    check(dir.path(), &["check", "a.config", "--edit-config-json", "{"], 2);
+}
+
+#[test]
+fn made_up_data() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let words = ["data", "synth", "movielens", "--rows", "1000", "--seed", "3", "--output", "made/here", "--json"];
+    let output = check(dir.path(), &words, 0);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!((&json["train_rows"], &json["test_rows"]), (&900.into(), &100.into()));
+    let rate = json["click_rate"].as_f64().expect("a number");
+    assert!((0.5..0.9).contains(&rate));
+    let train = fs::read_to_string(dir.path().join("made/here/movies_train_data")).expect("the file");
+    assert_eq!(train.lines().count(), 900);
+    let output = check(dir.path(), &words[..9], 0);
+    assert!(stdout(&output).contains("best AUC any model can reach    0."), "{}", stdout(&output));
+    fs::write(dir.path().join("file"), "").expect("written");
+    let output = check(dir.path(), &["data", "synth", "movielens", "--output", "file/below"], 2);
+    assert!(stderr(&output).starts_with("error: file/below: cannot be written: "), "{}", stderr(&output));
+}
+
+#[test]
+fn converted_movielens() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("written");
+    write("users.dat", "1::F::1::10::48067\n");
+    write("movies.dat", "1::Toy Story (1995)::Animation\n");
+    write("ratings.dat", "1::1::5::0\n1::1::3::0\n");
+    let output = check(dir.path(), &["data", "movielens-1m", "--from", ".", "--to", "out"], 0);
+    assert!(stdout(&output).contains("ratings of 3, dropped  1 rows"), "{}", stdout(&output));
+    assert!(stderr(&output).contains("not \nredistributed") || stderr(&output).contains("not redistributed"));
+    let output = check(dir.path(), &["data", "movielens-1m", "--from", ".", "--to", "out", "--log-level", "warn"], 0);
+    assert_eq!(stderr(&output), "");
+    write("ratings.dat", "1::1::5::0\n1::2::3::0\n");
+    let output = check(dir.path(), &["data", "movielens-1m", "--from", ".", "--to", "out"], 2);
+    assert!(stderr(&output).contains("ratings.dat:2: MovieID 2 is not in movies.dat"), "{}", stderr(&output));
+}
+
+/// Whoever stops reading, as `head` does, must not see an error.
+#[test]
+fn a_closed_pipe_is_quiet() {
+    let dir = folder_with_config(|text| text);
+    for words in [&["check", "a.config"][..], &["--help"]] {
+        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("rankmill"))
+            .current_dir(dir.path())
+            .args(words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "{words:?}");
+    }
+}
+
+/// A folder with the example config and made-up rows to train on, and the edits that make the model small.
+fn folder_with_data(rows: &str) -> TempDir {
+    let dir = folder_with_config(|text| text.replace("512", "16").replace("256", "8").replace("batch_size: 1024", "batch_size: 128"));
+    check(dir.path(), &["data", "synth", "movielens", "--rows", rows, "--output", "data", "--log-level", "error"], 0);
+    dir
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+#[test]
+fn train_evaluate_predict() {
+    let dir = folder_with_data("3000");
+    let trained = check(dir.path(), &["train", "a.config", "--json", "--threads", "2", "--set", "train_config.log_step_count_steps=5"], 0);
+    let report = json(&trained);
+    assert_eq!((&report["steps"], &report["rows"]), (&22.into(), &300.into()));
+    let lines = stderr(&trained);
+    assert!(lines.contains("step 5  ") && lines.contains("step 20  ") && lines.contains(" rows/s  loss "), "{lines}");
+
+    // The evaluation of the saved model finds what the training found, on any number of threads.
+    let evaluated = json(&check(dir.path(), &["eval", "model", "--json", "--threads", "1"], 0));
+    assert_eq!(evaluated["metrics"], report["metrics"]);
+    for name in ["auc", "gauc", "auc_exact", "log_loss", "loss"] {
+        assert!(evaluated["metrics"][name].is_f64(), "{name}: {evaluated}");
+    }
+
+    let test = "data/movies_test_data";
+    let words = ["predict", "model", "--input", test, "--keep", "user_id,title", "--output", "scores.csv", "--json"];
+    let predicted = json(&check(dir.path(), &words, 0));
+    assert_eq!((&predicted["rows"], &predicted["skipped_rows"]), (&300.into(), &0.into()));
+    let scores = fs::read_to_string(dir.path().join("scores.csv")).expect("the file");
+    let rows = fs::read_to_string(dir.path().join(test)).expect("the file");
+    assert_eq!(scores.lines().next(), Some("user_id,title,probs,logits"));
+    let mut log_loss = 0.0;
+    for (row, scored) in rows.lines().zip(scores.lines().skip(1)) {
+        let row: Vec<&str> = row.split('\t').collect();
+        let user = scored.split(',').next();
+        assert_eq!(user, Some(row[1]));
+        let probability: f64 = scored.rsplit(',').nth(1).and_then(|text| text.parse().ok()).expect("a number");
+        log_loss -= if row[0] == "1" { probability.ln() } else { (1.0 - probability).ln() } / 300.0;
+    }
+    let expected = evaluated["metrics"]["log_loss"].as_f64().expect("a number");
+    assert!((log_loss - expected).abs() < 1e-5, "{log_loss} {expected}");
+    // The scores do not depend on the batches.
+    let words = ["predict", "model", "--input", test, "--keep", "user_id,title", "--output", "again.csv", "--batch-size", "7"];
+    check(dir.path(), &words, 0);
+    assert_eq!(fs::read_to_string(dir.path().join("again.csv")).expect("the file"), scores);
+}
+
+#[test]
+fn gates_are_1() {
+    let dir = folder_with_data("1000");
+    let output = check(dir.path(), &["train", "a.config", "--require", "auc>=1.5", "--require", "rows<=1"], 2);
+    assert!(stderr(&output).contains("there is no metric `rows`"), "{}", stderr(&output));
+    let output = check(dir.path(), &["eval", "model", "--require", "auc>=1.5", "--log-level", "error"], 1);
+    assert!(stderr(&output).starts_with("error: required auc >= 1.5, but it is 0."), "{}", stderr(&output));
+    check(dir.path(), &["eval", "model", "--require", "auc>=0.0", "--require", "log_loss<=9"], 0);
+}
+
+#[test]
+fn a_model_directory_is_not_overwritten_unasked() {
+    let dir = folder_with_data("1000");
+    check(dir.path(), &["train", "a.config", "--set", "train_config.num_steps=3"], 0);
+    let output = check(dir.path(), &["train", "a.config"], 2);
+    assert!(stderr(&output).contains("--resume") && stderr(&output).contains("--overwrite"), "{}", stderr(&output));
+    let resumed = json(&check(dir.path(), &["train", "a.config", "--resume", "--json"], 0));
+    check(dir.path(), &["train", "a.config", "--overwrite"], 0);
+    let evaluated = json(&check(dir.path(), &["eval", "model", "--json"], 0));
+    // A run in two parts ends as one that was not cut.
+    assert_eq!(resumed["metrics"], evaluated["metrics"]);
+    assert_eq!((&resumed["steps"], &evaluated["steps"]), (&8.into(), &8.into()));
+}
+
+#[test]
+fn unusable_inputs_are_2() {
+    let dir = folder_with_data("1000");
+    check(dir.path(), &["train", "a.config", "--set", "train_config.num_steps=1"], 0);
+    fs::write(dir.path().join("bad"), "1\t2\n").expect("written");
+    let cases: [(&[&str], &str); 9] = [
+        (&["train", "gone.config"], "gone.config: cannot be read"),
+        (&["train", "a.config", "--set", "model_dirr=x"], "did you mean `model_dir`?"),
+        (&["eval", "gone"], "gone"),
+        (&["eval", "model", "--input", "bad"], "bad:1:"),
+        (&["predict", "model", "--input", "bad", "--output", "out.csv"], "bad:1:"),
+        (&["predict", "model", "--input", "data/movies_test_data", "--output", "out.txt"], "expected .csv, .tsv or .parquet"),
+        (&["predict", "model", "--input", "data/movies_test_data", "--output", "out.csv", "--keep", "uid"], "uid"),
+        (&["train", "a.config", "--train-input", "gone", "--overwrite"], "gone"),
+        (&["train", "a.config", "--train-input", "bad", "--overwrite"], "bad:1:"),
+    ];
+    for (words, expected) in cases {
+        let output = check(dir.path(), words, 2);
+        assert!(stderr(&output).contains(expected) && output.stdout.is_empty(), "{words:?}: {}", stderr(&output));
+    }
+    let left: Vec<_> = fs::read_dir(dir.path()).expect("the folder").flatten().map(|entry| entry.file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().contains("out")), "{left:?}");
+}
+
+#[test]
+fn the_demo_needs_no_files() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let output = check(dir.path(), &["demo", "--rows", "3000"], 0);
+    let text = stdout(&output);
+    assert!(text.contains("auc ") && text.contains("no model can be expected to reach an AUC above 0."), "{text}");
+    assert!(text.contains("Try next, in the folder rankmill-demo:"));
+    let folder = dir.path().join("rankmill-demo");
+    check(&folder, &["check", "masknet_on_movielens.config"], 0);
+    check(&folder, &["eval", "model", "--input", "data/movies_test_data"], 0);
+    check(dir.path(), &["demo", "--rows", "3000", "--json"], 0);
+}
