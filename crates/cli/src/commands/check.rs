@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use rankmill_config::{Diagnostic, Diagnostics, Edits, Pipeline, Severity, lints, validate};
-use rankmill_data::FeatureSet;
-use rankmill_model::Model;
-use rankmill_nn::layers::Tensors;
-use rankmill_nn::layers::scope::Mode;
+use rankmill_data::ReaderOptions;
+use rankmill_train::summary::{BlockSummary, ModelSummary};
 use serde::Serialize;
 
 use crate::Outcome;
@@ -77,7 +75,7 @@ pub(crate) struct Finding {
 /// The model that a config describes.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ModelReport {
-    /// The blocks in the order in which they run.
+    /// Feature groups, then blocks in the order in which they are built, then the head.
     pub(crate) blocks: Vec<BlockReport>,
     /// Elements of all embedding tables.
     pub(crate) embedding_parameters: u64,
@@ -87,6 +85,8 @@ pub(crate) struct ModelReport {
     pub(crate) forward_flops_per_row: f64,
     /// Floating-point operations of training on one row.
     pub(crate) training_flops_per_row: f64,
+    /// Expected memory of a training, in bytes.
+    pub(crate) training_bytes: u64,
 }
 
 /// One block of the model.
@@ -168,40 +168,36 @@ impl fmt::Display for ModelReport {
         sums.row(["other parameters".to_owned(), units::count(self.dense_parameters)]);
         sums.row(["FLOPs per row, scoring".to_owned(), units::large(self.forward_flops_per_row)]);
         sums.row(["FLOPs per row, training".to_owned(), units::large(self.training_flops_per_row)]);
+        sums.row(["memory in training".to_owned(), format!("{}B", units::large(self.training_bytes as f64))]);
         write!(f, "{blocks}\n{sums}")
     }
 }
 
 impl ModelReport {
-    /// Builds the model of a config, which finds every shape that does not fit.
+    /// Builds the model of a config, which finds every shape that does not fit, and all that reading and training ask of it.
     fn build(pipeline: &Pipeline) -> Result<ModelReport, Diagnostics> {
-        let features = FeatureSet::new(pipeline)?;
-        let scoring = Model::build(pipeline, &features, Mode::Inference)?;
-        let training = Model::build(pipeline, &features, Mode::Training)?;
-        let graph = &scoring.graph;
-        let elements = |chosen: &dyn Fn(&str) -> bool| -> u64 {
-            graph.parameters().iter().filter(|slot| chosen(&slot.name)).map(|slot| slot.shape.elements() as u64).sum()
+        ReaderOptions::train(pipeline, Vec::new(), 0)?;
+        let ModelSummary {
+            blocks,
+            embedding_parameters,
+            dense_parameters,
+            forward_flops_per_row,
+            training_flops_per_row,
+            training_bytes,
+        } = ModelSummary::new(pipeline)?;
+        let block = |BlockSummary { name, output, parameters, forward_flops_per_row }| BlockReport {
+            name,
+            output,
+            parameters,
+            forward_flops_per_row,
         };
-        let blocks = scoring.blocks.iter().map(|block| {
-            let scope = format!("backbone/{}", block.name);
-            let inside = |name: &str| name.strip_prefix(&scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            BlockReport {
-                name: block.name.clone(),
-                output: match &block.output {
-                    Tensors::One(value) => graph.shape(*value).to_string(),
-                    Tensors::Many(values) => format!("{} tensors", values.len()),
-                },
-                parameters: elements(&inside),
-                forward_flops_per_row: graph.flops_per_row_in(inside),
-            }
-        });
-        let is_table = |name: &str| name.ends_with("/embedding_weights");
         Ok(ModelReport {
-            blocks: blocks.collect(),
-            embedding_parameters: elements(&is_table),
-            dense_parameters: elements(&|name| !is_table(name)),
-            forward_flops_per_row: graph.flops_per_row(),
-            training_flops_per_row: training.graph.flops_per_row(),
+            blocks: blocks.into_iter().map(block).collect(),
+            embedding_parameters,
+            dense_parameters,
+            forward_flops_per_row,
+            training_flops_per_row,
+            training_bytes,
         })
     }
 }
@@ -282,6 +278,7 @@ mod tests {
                 dense_parameters: 1_234_824,
                 forward_flops_per_row: 1.91e6,
                 training_flops_per_row: 5.73e6,
+                training_bytes: 91_200_000,
             }),
         };
         insta::assert_snapshot!(report.to_string(), @r"
@@ -294,6 +291,7 @@ mod tests {
         other parameters         1,234,824
         FLOPs per row, scoring      1.91 M
         FLOPs per row, training     5.73 M
+        memory in training         91.2 MB
 
         a.config can be used: 0 errors, 1 warning
         ");

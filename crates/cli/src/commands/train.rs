@@ -160,7 +160,8 @@ fn report(trained: &Trained) -> RunReport {
     }
     for feature in &trained.statistics {
         if feature.out_of_range > 0 {
-            remarks.push(format!("{}: {} values out of range", feature.name, units::count(feature.out_of_range)));
+            let share = 100.0 * feature.out_of_range as f64 / feature.rows.max(1) as f64;
+            remarks.push(format!("{}: {} values out of range, {share:.1} for 100 rows", feature.name, units::count(feature.out_of_range)));
         }
         if let Some(value) = &feature.constant {
             remarks.push(format!("{}: the same in every row ({value})", feature.name));
