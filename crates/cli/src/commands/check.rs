@@ -177,14 +177,8 @@ impl ModelReport {
     /// Builds the model of a config, which finds every shape that does not fit, and all that reading and training ask of it.
     fn build(pipeline: &Pipeline) -> Result<ModelReport, Diagnostics> {
         ReaderOptions::train(pipeline, Vec::new(), 0)?;
-        let ModelSummary {
-            blocks,
-            embedding_parameters,
-            dense_parameters,
-            forward_flops_per_row,
-            training_flops_per_row,
-            training_bytes,
-        } = ModelSummary::new(pipeline)?;
+        let ModelSummary { blocks, embedding_parameters, dense_parameters, forward_flops_per_row, training_flops_per_row, training_bytes } =
+            ModelSummary::new(pipeline)?;
         let block = |BlockSummary { name, output, parameters, forward_flops_per_row }| BlockReport {
             name,
             output,
