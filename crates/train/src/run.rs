@@ -175,7 +175,6 @@ impl<'a> Run<'a> {
             (Start::Fresh, Some((step, _))) => {
                 return Err(TrainError::Occupied { directory: options.model_dir.display().to_string(), step });
             }
-            (Start::Overwrite, _) => checkpoint::clear(&options.model_dir)?,
             _ => checkpoint::tidy(&options.model_dir)?,
         }
         let train_config = pipeline.proto.train_config.clone().unwrap_or_default();
@@ -185,7 +184,10 @@ impl<'a> Run<'a> {
         }
         let features = FeatureSet::new(pipeline)?;
         let mut trainer = Trainer::new(pipeline, &features, options.seed, Arc::clone(pool), Keep::Needed)?;
-        let state = checkpoint::restore(&options.model_dir, &mut trainer)?;
+        let state = match options.start {
+            Start::Resume => checkpoint::restore(&options.model_dir, &mut trainer)?,
+            Start::Fresh | Start::Overwrite => None,
+        };
         if let Some(state) = state.as_ref().filter(|state| state.seed != options.seed) {
             trainer.set_seed(state.seed);
         }
@@ -198,6 +200,10 @@ impl<'a> Run<'a> {
         };
         let golden =
             Golden { scorer: Scorer::new(pipeline, &features, Arc::clone(pool))?, batch: golden_batch(pipeline, options, &features)? };
+        if options.start == Start::Overwrite {
+            // Only now that the new run can be: a mistyped path must not cost the old one.
+            checkpoint::clear(&options.model_dir)?;
+        }
         let events = EventWriter::create(&options.model_dir)?;
         let eval_events = evaluator.as_ref().map(|_| EventWriter::create(&options.model_dir.join(EVALUATION_FOLDER))).transpose()?;
         tell(Event::Started { parameters: trainer.parameters.count(), resumed_from: state.as_ref().map(|state| state.global_step) });

@@ -125,6 +125,10 @@ fn runs_that_cannot_be_are_refused() {
     assert_eq!((first.global_step, first.rows), (5, 500));
     let occupied = place.train(&[], Start::Fresh).expect_err("the directory is taken");
     assert!(matches!(&occupied, TrainError::Occupied { step: 5, .. }), "{occupied}");
+    let missing = RunOptions { eval_inputs: vec![], train_inputs: vec!["nowhere".into()], ..place.options(Start::Overwrite) };
+    let missing = train(&pipeline(&[]), &missing, &pool(), &AtomicBool::new(false), &mut |_| {}).expect_err("no such file");
+    assert_eq!(missing.to_string(), "nowhere: matches no file");
+    assert_eq!(checkpoints(&place.path("model")).expect("checkpoints").len(), 1, "a run that cannot be does not cost the old one");
     let endless = place.train(&["data_config.num_epochs=0"], Start::Overwrite).expect_err("no end");
     assert!(matches!(endless, TrainError::Endless), "{endless}");
     let rate = "train_config.optimizer_config[0].adam_optimizer.learning_rate.constant_learning_rate.learning_rate=1e30";
