@@ -12,7 +12,7 @@ use rankmill_kernels::pool::Pool;
 use crate::commands::{check, data, demo, eval, predict, train};
 use crate::output::Level;
 
-/// Train, evaluate and serve click-through-rate ranking models from one config file.
+/// Train, evaluate and apply click-through-rate ranking models from one config file.
 ///
 /// The config is EasyRec's `pipeline.config`, unmodified. Results go to stdout, progress and messages to stderr.
 ///

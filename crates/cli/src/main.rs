@@ -39,8 +39,31 @@ fn main() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::GateFailed) => ExitCode::from(1),
         Err(error) => {
-            output.log(Level::Error, &format!("{error:#}"));
+            output.log(Level::Error, &with_causes(&error));
             ExitCode::from(2)
         }
+    }
+}
+
+/// An error and those causes of it that it doesn't tell itself.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let cause = || anyhow::Error::from(std::io::Error::from(std::io::ErrorKind::NotFound));
+        assert_eq!(with_causes(&cause().context("no file")), format!("no file: {}", cause()));
+        assert_eq!(with_causes(&cause().context(format!("a.csv: {}", cause()))), format!("a.csv: {}", cause()));
     }
 }
