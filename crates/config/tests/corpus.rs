@@ -7,6 +7,10 @@ use std::{env, fs};
 
 use rankmill_config::{Edits, Pipeline, validate};
 
+/// What EasyRec's own configs ask for that is not supported yet, by file.
+const NOT_YET: [(&str, &str); 1] =
+    [("contrastive_learning_on_movielens.config", "block `top_mlp` has an `ignore_input`, which is not supported yet")];
+
 #[test]
 fn every_config_of_the_folder_reads_and_round_trips() {
     let Some(folder) = env::var_os("RANKMILL_EASYREC_CONFIGS") else {
@@ -24,8 +28,11 @@ fn every_config_of_the_folder_reads_and_round_trips() {
         let again = Pipeline::parse("again", &text, &Edits::default()).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(again.proto, pipeline.proto, "{}", path.display());
         assert!(!pipeline.features().is_empty() && !pipeline.feature_groups().is_empty(), "{}", path.display());
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let expected: Vec<&str> = NOT_YET.iter().filter(|(file, _)| *file == name).map(|(_, message)| *message).collect();
         let problems = validate(&pipeline);
-        assert!(problems.is_empty(), "{problems}");
+        let found: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        assert_eq!(found, expected, "{problems}");
         read += 1;
     }
     assert!(read > 0, "the folder has no *.config");

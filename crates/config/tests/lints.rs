@@ -5,7 +5,7 @@ use rankmill_config::{Edits, LINTS, Pipeline, lints};
 const GOOD: &str = include_str!("data/good.config");
 
 /// Replacement, and the lints it sets off as `name line:column`.
-const CASES: [(&str, &str, &str); 27] = [
+const CASES: [(&str, &str, &str); 25] = [
     ("mlp { hidden", "mlp { activation: 'softmax' hidden", "activation_is_linear 50:89"),
     ("class_name: 'MaskNet'\n", "class_name: 'MaskNet' highway { activation: 'ReLU' }\n", "duplicate_scalar 50:9"),
     ("model_params { }", "model_params { } loss_type: L2_LOSS", "auc_without_probabilities 17:18, auc_without_probabilities 18:19"),
@@ -22,7 +22,6 @@ const CASES: [(&str, &str, &str); 27] = [
     ("auc { num_thresholds: 0xC8 }", "max_f1 { }", "max_f1_on_logits 17:18"),
     ("feature_type: TagFeature", "feature_type: SequenceFeature max_seq_len: 9", "max_seq_len_ignored 37:77"),
     ("auc { num_thresholds: 0xC8 }", "precision { }", "metric_ignored 17:18"),
-    ("use_moving_average: False", "use_moving_average: True", "moving_average_unsupported 12:25"),
     ("feature_type: RawFeature", "feature_type: RawFeature min_val: 2 max_val: 1", "normalization_skipped 38:80"),
     ("model_params { }", "losses { pairwise_hinge_loss { use_exponent: true } }", "pairwise_hinge_without_gradient 66:48"),
     ("aggregation_size: 16", "aggregation_size: 16 reduction_factor: 2", "reduction_factor_wins 50:51"),
@@ -35,7 +34,6 @@ const CASES: [(&str, &str, &str); 27] = [
     ("shuffle_buffer_size: 4096", "num_epochs: 1", "small_shuffle_buffer 22:15"),
     ("separator: '|'", "separator: '|,'", "tag_separator_characters 37:108"),
     ("feature_names: ['user', 'item', ", "feature_names: ['user', ", "unused_feature 36:27"),
-    ("hash_bucket_size: 500 ", "vocab_list: ['a', 'b', 'a'] ", "vocab_duplicate 36:90"),
     ("adam_optimizer: {", "adamw_optimizer: { weight_decay: 0.01 ", "weight_decay_not_scaled 9:38"),
 ];
 
@@ -45,6 +43,52 @@ fn found(text: &str) -> String {
     let shown: Vec<String> =
         lints.iter().map(|lint| format!("{} {}:{}", lint.name, lint.diagnostic.line, lint.diagnostic.column)).collect();
     shown.join(", ")
+}
+
+/// Replacement, place of the setting, and a part of its effect.
+const IDLE: [(&str, &str, &str, &str); 17] = [
+    ("num_steps: 100", "num_steps: 100 save_checkpoints_secs: 60", "7:41", "every `save_checkpoints_steps` steps"),
+    ("num_steps: 100", "num_steps: 100 dead_line: '20260101'", "7:29", "ends after its steps"),
+    ("num_steps: 100", "num_steps: 100 fine_tune_ckpt_var_map: 'map'", "7:42", "nothing is"),
+    ("num_steps: 100", "num_steps: 100 train_distribute: PSStrategy", "7:36", "TensorFlow's machinery"),
+    ("num_steps: 100", "num_steps: 100 incr_save_config { }", "7:18", "TensorFlow's machinery"),
+    ("use_moving_average: False", "moving_average_decay: 0.5", "12:27", "`use_moving_average` needs it"),
+    ("eval_config {", "eval_config { eval_online: true", "16:28", "`--eval-every`"),
+    ("eval_config {", "eval_config { eval_interval_secs: 60", "16:35", "`--eval-every`"),
+    ("batch_size: 64;", "batch_size: 64 selected_cols: '1,2'", "22:33", "`input_fields`"),
+    ("batch_size: 64;", "batch_size: 64 selected_col_types: 'a,b'", "22:38", "`input_fields`"),
+    ("batch_size: 64;", "batch_size: 64 eval_batch_size: 512", "22:35", "uses `batch_size`"),
+    ("batch_size: 64;", "batch_size: 64 file_shard: true", "22:30", "among workers"),
+    ("input_name: 'tags'", "input_name: 'tags' ignore_val: 'none'", "30:49", "like any other"),
+    ("mlp { hidden", "mlp { add_to_outputs: true hidden", "50:93", "hidden layers"),
+    ("model_params { }", "model_params { } restore_filters: ['a', 'b']", "66:38", "restored"),
+    ("model_params { }\n}", "model_params { }\n}\nexport_config { multi_placeholder: true }", "68:1", "export"),
+    ("eval_config {", "eval_config { max_evals: 3", "16:26", "`--eval-every`"),
+];
+
+#[test]
+fn each_setting_without_effect_says_why() {
+    let mut wrong = Vec::new();
+    for (old, new, place, effect) in IDLE {
+        assert!(GOOD.contains(old), "{old}");
+        let pipeline = Pipeline::parse("f", &GOOD.replacen(old, new, 1), &Edits::default()).unwrap_or_else(|problems| panic!("{problems}"));
+        let [lint] = &lints(&pipeline)[..] else { panic!("{new}: {:?}", lints(&pipeline)) };
+        let found = format!("{}:{}", lint.diagnostic.line, lint.diagnostic.column);
+        if lint.name != "setting_without_effect" || found != place || !lint.effect.contains(effect) {
+            wrong.push(format!("{new}: {} {found} {}", lint.name, lint.effect));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_setting_at_its_default_is_not_worth_a_word() {
+    let defaults = GOOD
+        .replacen("num_steps: 100", "num_steps: 100 sync_replicas: true fine_tune_checkpoint: '' dead_line: ''", 1)
+        .replacen("eval_config {", "eval_config { eval_interval_secs: 300 eval_online: false", 1)
+        .replacen("batch_size: 64;", "batch_size: 64 eval_batch_size: 4096 selected_cols: ''", 1)
+        .replacen("mlp { hidden", "mlp { add_to_outputs: false hidden", 1);
+    assert_eq!(found(&defaults), "");
 }
 
 #[test]

@@ -105,11 +105,6 @@ fn values(finder: &mut Finder<'_>, feature: &Feature<'_>) {
         let message = format!("`{name}` has {} input_names", config.input_names.len());
         finder.note("input_names_ignored", &format!("{path}.input_names[1]"), message);
     }
-    let mut words = BTreeSet::new();
-    if let Some(at) = config.vocab_list.iter().position(|word| !words.insert(word)) {
-        let message = format!("`{}` is twice in the vocab_list of `{name}`", config.vocab_list[at]);
-        finder.note("vocab_duplicate", &format!("{path}.vocab_list[{at}]"), message);
-    }
 }
 
 fn shuffling(finder: &mut Finder<'_>) {

@@ -4,6 +4,7 @@
 
 mod features;
 mod model;
+mod settings;
 mod table;
 mod training;
 
@@ -33,6 +34,7 @@ pub fn lints(pipeline: &Pipeline) -> Vec<Lint> {
     }
     features::find(&mut finder);
     training::find(&mut finder);
+    settings::find(&mut finder);
     model::find(&mut finder);
     let mut found = finder.found;
     found.sort_by_key(|lint| (lint.diagnostic.line, lint.diagnostic.column));
@@ -49,6 +51,12 @@ impl Finder<'_> {
     fn note(&mut self, name: &'static str, path: &str, message: impl Into<String>) {
         let diagnostic = self.pipeline.warning(path, message);
         self.push(name, diagnostic);
+    }
+
+    /// Notes a lint whose effect and fix depend on what was found.
+    fn note_as(&mut self, name: &'static str, path: &str, message: String, effect: &str, fix: &str) {
+        let diagnostic = self.pipeline.warning(path, message);
+        self.found.push(Lint { name, diagnostic, effect: effect.to_owned(), fix: fix.to_owned() });
     }
 
     fn push(&mut self, name: &'static str, diagnostic: Diagnostic) {

@@ -3,7 +3,7 @@
 /// What a lint is about, the same for every config; the pages of the user book are made from these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LintRule {
-    /// Name, as `--fix NAME` takes it where there is something to switch.
+    /// Name, by which `rankmill check` and the user book call it.
     pub name: &'static str,
     /// What happens, in EasyRec and here.
     pub effect: &'static str,
@@ -16,7 +16,7 @@ const fn rule(name: &'static str, effect: &'static str, fix: &'static str) -> Li
 }
 
 /// All lints, by name.
-pub const LINTS: [LintRule; 26] = [
+pub const LINTS: [LintRule; 24] = [
     rule(
         "activation_is_linear",
         "EasyRec knows no activation of this name and silently uses none, so the layer is linear",
@@ -55,7 +55,7 @@ pub const LINTS: [LintRule; 26] = [
     ),
     rule(
         "endless_training",
-        "num_steps and num_epochs are both 0, so training never ends by itself",
+        "num_steps and num_epochs are both 0, so EasyRec trains without end; `rankmill train` refuses to",
         "set train_config.num_steps or data_config.num_epochs",
     ),
     rule(
@@ -81,11 +81,6 @@ pub const LINTS: [LintRule; 26] = [
     ),
     rule("metric_ignored", "EasyRec reads this metric and never computes it for such a model", "remove it, or use auc, gauc or max_f1"),
     rule(
-        "moving_average_unsupported",
-        "moving averages of weights need tf.contrib, which TensorFlow 2 has not, so EasyRec fails; here it has no effect",
-        "set use_moving_average: false",
-    ),
-    rule(
         "normalization_skipped",
         "values are scaled to 0..1 only if max_val is above min_val; here they stay as they are",
         "set min_val below max_val, or remove both",
@@ -98,8 +93,8 @@ pub const LINTS: [LintRule; 26] = [
     rule("reduction_factor_wins", "reduction_factor and aggregation_size are both set; aggregation_size is not read", "remove one of them"),
     rule(
         "setting_without_effect",
-        "this setting steers TensorFlow's machinery for clusters or devices, which is not there",
-        "remove it; use --threads to choose the number of threads",
+        "the setting is read and changes nothing: its machinery is not there, or it is not used yet",
+        "remove it, or do what the message says instead",
     ),
     rule(
         "small_shuffle_buffer",
@@ -116,7 +111,6 @@ pub const LINTS: [LintRule; 26] = [
         "the feature is in no feature group, so the model never sees it",
         "add it to the feature_names of a group, or remove it",
     ),
-    rule("vocab_duplicate", "a word that is twice in vocab_list keeps one row and wastes the other", "remove one of them"),
     rule(
         "weight_decay_not_scaled",
         "each step takes weight_decay times the weight away, not multiplied by the learning rate, from biases and normalization too",

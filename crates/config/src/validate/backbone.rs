@@ -113,6 +113,10 @@ fn block_inputs(check: &mut Check<'_>, scope: &Scope<'_>, block: &Block, path: &
             }
             Some(_) => {}
         }
+        if input.ignore_input() {
+            let message = format!("block `{}` has an `ignore_input`, which is not supported yet", block.name());
+            check.error(&format!("{path}.ignore_input"), message, "");
+        }
         if let Some(name) = input.package_input.as_deref().filter(|name| !is_node(check, scope, name)) {
             let message = format!("`package_input` names unknown block or package `{name}`");
             unknown_block(check, scope, &format!("{path}.package_input"), message, name);

@@ -20,6 +20,7 @@ pub(super) fn check(check: &mut Check<'_>) {
     for feature in &features {
         inputs(check, feature);
         sizes(check, feature);
+        vocabulary(check, feature);
         kinds(check, feature);
     }
     shared_tables(check, &features);
@@ -76,6 +77,22 @@ fn sizes(check: &mut Check<'_>, feature: &Feature<'_>) {
         let kind = config.feature_type().as_str_name();
         let message = format!("the {kind} `{}` has no table size", feature.name);
         check.error(&feature.path, message, "set one of hash_bucket_size, num_buckets, vocab_list, vocab_file");
+    }
+}
+
+/// A word of a list can have one row only; a list that is not read (EasyRec behaviour 7) may say what it likes.
+fn vocabulary(check: &mut Check<'_>, feature: &Feature<'_>) {
+    let config = &feature.config;
+    if !needs_rows(config) || config.hash_bucket_size() > 0 {
+        return;
+    }
+    let mut places = BTreeMap::new();
+    for (at, word) in config.vocab_list.iter().enumerate() {
+        if let Some(first) = places.insert(word, at) {
+            let message = format!("the `vocab_list` of `{}` has `{word}` twice, as entries {first} and {at}", feature.name);
+            check.error(&format!("{}.vocab_list[{at}]", feature.path), message, "remove one of them");
+            return;
+        }
     }
 }
 

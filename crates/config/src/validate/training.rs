@@ -1,4 +1,4 @@
-//! `train_config`: optimizers and learning-rate schedules.
+//! `train_config`: optimizers, learning-rate schedules, and what training cannot do.
 
 use super::Check;
 use crate::proto::learning_rate::LearningRate as Schedule;
@@ -15,6 +15,18 @@ pub(super) fn check(check: &mut Check<'_>) {
             "`optimizer_config` is missing",
             "expected something like optimizer_config { adam_optimizer { learning_rate { … } } }",
         );
+    }
+    if !train.fine_tune_checkpoint().is_empty() {
+        let help = "remove it to train from new weights";
+        check.error("train_config.fine_tune_checkpoint", "`fine_tune_checkpoint` is not supported yet", help);
+    }
+    if !train.freeze_gradient.is_empty() {
+        let help = "remove it to train all weights";
+        check.error("train_config.freeze_gradient[0]", "`freeze_gradient` is not supported yet", help);
+    }
+    if train.optimizer_config.len() > 1 {
+        let help = "keep the one that is to train all weights";
+        check.error("train_config.optimizer_config[1]", "several `optimizer_config`s are not supported yet", help);
     }
     for (at, config) in train.optimizer_config.iter().enumerate() {
         optimizer(check, config, &format!("train_config.optimizer_config[{at}]"));
@@ -38,12 +50,28 @@ fn chosen(config: &Optimizer) -> Option<(&'static str, Option<&LearningRate>)> {
     })
 }
 
+/// Optimizers that plain TensorFlow 2 does not have (EasyRec behaviour 42), and the nearest that it has.
+fn absent(config: &Optimizer) -> Option<&'static str> {
+    match config.optimizer.as_ref()? {
+        optimizer::Optimizer::AdamAsyncOptimizer(_) => Some("adam_optimizer"),
+        optimizer::Optimizer::AdamAsyncwOptimizer(_) => Some("adamw_optimizer"),
+        _ => None,
+    }
+}
+
 fn optimizer(check: &mut Check<'_>, config: &Optimizer, path: &str) {
+    if config.use_moving_average() {
+        let message = "`use_moving_average` needs tf.contrib, which TensorFlow 2 does not have";
+        check.error(&format!("{path}.use_moving_average"), message, "set `use_moving_average: false`");
+    }
     let Some((name, rate)) = chosen(config) else {
         check.error(path, "the `optimizer_config` names no optimizer", "expected something like adam_optimizer { learning_rate { … } }");
         return;
     };
     let path = format!("{path}.{name}");
+    if let Some(instead) = absent(config) {
+        check.error(&path, format!("`{name}` does not exist in plain TensorFlow 2"), format!("use {instead}"));
+    }
     let Some(schedule) = rate.and_then(|rate| rate.learning_rate.as_ref()) else {
         let help = "expected something like learning_rate { constant_learning_rate { learning_rate: 0.001 } }";
         check.error(&path, format!("`{name}` has no learning rate"), help);

@@ -1,0 +1,131 @@
+//! Settings that are read and change nothing: those of other machinery (EasyRec behaviour 47) and those not used yet.
+
+use super::Finder;
+use crate::walk;
+
+const NAME: &str = "setting_without_effect";
+const MACHINERY: &str = "this setting steers TensorFlow's machinery for clusters or devices, which is not there";
+const GRAPH: &str = "this setting is about TensorFlow's graph and its summaries, which are not there";
+const SHARDS: &str = "this setting shares files out among workers; here one process reads them all";
+const COLUMNS: &str = "not used yet: `input_fields` names the columns of a file, and those that the features need are read";
+const RTP: &str = "only an RTP input reads it";
+const RECORDS: &str = "only a TFRecord input reads it";
+const EVALUATIONS: &str = "not used yet: evaluations come at the end of training and as often as `--eval-every` says";
+const RESTORING: &str = "not used yet: it picks what is restored of another model, and nothing is";
+const REMOVE: &str = "remove it";
+const THREADS: &str = "remove it; use `--threads` to choose the number of threads";
+
+/// A field of a message, what becomes of it, and how to change the config.
+struct Idle {
+    message: &'static str,
+    field: &'static str,
+    effect: &'static str,
+    fix: &'static str,
+}
+
+const fn idle(message: &'static str, field: &'static str, effect: &'static str, fix: &'static str) -> Idle {
+    Idle { message, field, effect, fix }
+}
+
+/// Values, by message and field.
+const VALUES: [Idle; 38] = [
+    idle("DatasetConfig", "chief_redundant", MACHINERY, REMOVE),
+    idle("DatasetConfig", "data_compression_type", RECORDS, REMOVE),
+    idle("DatasetConfig", "eval_batch_size", "evaluation uses `batch_size`, as EasyRec's file inputs do", REMOVE),
+    idle("DatasetConfig", "file_shard", SHARDS, REMOVE),
+    idle("DatasetConfig", "n_data_batch_tfrecord", RECORDS, REMOVE),
+    idle("DatasetConfig", "pai_worker_queue", MACHINERY, REMOVE),
+    idle("DatasetConfig", "pai_worker_slice_num", MACHINERY, REMOVE),
+    idle("DatasetConfig", "rtp_separator", RTP, REMOVE),
+    idle("DatasetConfig", "selected_col_types", COLUMNS, REMOVE),
+    idle("DatasetConfig", "selected_cols", COLUMNS, REMOVE),
+    idle("DatasetConfig", "shard", SHARDS, REMOVE),
+    idle("EasyRecModel", "restore_filters", RESTORING, REMOVE),
+    idle("EvalConfig", "eval_interval_secs", EVALUATIONS, "remove it, and train with `--eval-every STEPS`"),
+    idle("EvalConfig", "eval_online", EVALUATIONS, "remove it, and train with `--eval-every STEPS`"),
+    idle("EvalConfig", "max_evals", EVALUATIONS, "remove it, and train with `--eval-every STEPS`"),
+    idle("EvalConfig", "save_graph", GRAPH, REMOVE),
+    idle("FeatureConfig", "max_partitions", MACHINERY, REMOVE),
+    idle("FeatureConfigV2", "embedding_on_cpu", MACHINERY, REMOVE),
+    idle(
+        "Field",
+        "ignore_val",
+        "not used yet: a value equal to it is taken like any other",
+        "take such values out of the data, and remove it",
+    ),
+    idle("MLP", "add_to_outputs", "not used yet: predictions hold the scores, and no outputs of hidden layers", REMOVE),
+    idle("Optimizer", "moving_average_decay", "only `use_moving_average` needs it, which is not supported", REMOVE),
+    idle(
+        "TrainConfig",
+        "dead_line",
+        "not used yet: training ends after its steps or with its data",
+        "remove it, and interrupt the run when its time is over; it leaves a checkpoint",
+    ),
+    idle("TrainConfig", "enable_oss_stop_signal", MACHINERY, REMOVE),
+    idle("TrainConfig", "fine_tune_ckpt_var_map", RESTORING, REMOVE),
+    idle("TrainConfig", "force_restore_shape_compatible", RESTORING, REMOVE),
+    idle("TrainConfig", "inter_op_parallelism_threads", MACHINERY, THREADS),
+    idle("TrainConfig", "intra_op_parallelism_threads", MACHINERY, THREADS),
+    idle("TrainConfig", "is_profiling", MACHINERY, REMOVE),
+    idle("TrainConfig", "num_gpus_per_worker", MACHINERY, REMOVE),
+    idle("TrainConfig", "protocol", MACHINERY, REMOVE),
+    idle(
+        "TrainConfig",
+        "save_checkpoints_secs",
+        "not used yet: a checkpoint is written every `save_checkpoints_steps` steps",
+        "set `save_checkpoints_steps`",
+    ),
+    idle("TrainConfig", "sparse_accumulator_type", MACHINERY, REMOVE),
+    idle("TrainConfig", "startup_delay_steps", MACHINERY, REMOVE),
+    idle("TrainConfig", "summary_model_vars", GRAPH, REMOVE),
+    idle("TrainConfig", "sync_replicas", MACHINERY, REMOVE),
+    idle("TrainConfig", "tensor_fuse", MACHINERY, REMOVE),
+    idle("TrainConfig", "train_distribute", MACHINERY, REMOVE),
+    idle("TrainConfig", "write_graph", GRAPH, REMOVE),
+];
+
+/// Whole sections, by path.
+const SECTIONS: [(&str, &str, &str); 2] = [
+    ("export_config", "EasyRec's export is not there: the model directory holds all that serving needs", REMOVE),
+    ("train_config.incr_save_config", MACHINERY, REMOVE),
+];
+
+/// Only a value that differs from the default is worth a word: `sync_replicas: true` stands in nearly every config.
+pub(super) fn find(finder: &mut Finder<'_>) {
+    let mut found = Vec::new();
+    walk::scalars(finder.pipeline.message(), &mut |path, field, value| {
+        let message = field.parent_message();
+        let listed = VALUES.iter().find(|idle| idle.message == message.name() && idle.field == field.name());
+        let Some(idle) = listed.filter(|_| *value != field.default_value()) else { return };
+        // A list is worth one word, at its first element.
+        if !field.is_list() || path.ends_with("[0]") {
+            found.push((path.to_owned(), idle));
+        }
+    });
+    for (path, idle) in found {
+        finder.note_as(NAME, &path, format!("`{}` has no effect", idle.field), idle.effect, idle.fix);
+    }
+    for (path, effect, fix) in SECTIONS {
+        if finder.pipeline.is_set(path) {
+            let field = path.rsplit('.').next().unwrap_or(path);
+            finder.note_as(NAME, path, format!("`{field}` has no effect"), effect, fix);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto;
+
+    #[test]
+    fn every_setting_exists_in_the_schema_and_stands_once_in_order() {
+        assert!(VALUES.windows(2).all(|pair| (pair[0].message, pair[0].field) < (pair[1].message, pair[1].field)));
+        let pool = proto::root_descriptor().parent_pool().clone();
+        for idle in VALUES {
+            let found =
+                pool.all_messages().any(|message| message.name() == idle.message && message.get_field_by_name(idle.field).is_some());
+            assert!(found, "{}.{}", idle.message, idle.field);
+        }
+    }
+}
