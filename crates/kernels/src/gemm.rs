@@ -2,7 +2,7 @@
 //!
 //! The work is done by the `gemm` crate's kernels, with two guarantees on top, both of which the tests check:
 //! - the bits of an output row do not depend on how many rows are computed with it, so a batch may be cut anywhere;
-//! - a long inner dimension is summed in pieces of [`DEPTH`], always at the same places.
+//! - a long inner dimension is summed in pieces of 512, always at the same places.
 //!
 //! Vectors (one output column, one output row, very small outputs) have own loops, because the library switches to other summation
 //! orders there.
@@ -71,7 +71,7 @@ fn uses_own_loops(m: usize, n: usize, k: usize) -> bool {
     n == 1 || m == 1 || m * n <= 256 || k <= 2
 }
 
-/// The library's path, the inner dimension cut into pieces of [`DEPTH`].
+/// The library's path, the inner dimension cut into pieces of `DEPTH`.
 fn blocked(mut out: MatMut<'_>, output: Output, a: MatRef<'_>, a_is: Orientation, b: MatRef<'_>, b_is: Orientation) {
     let (m, k) = oriented(a, a_is);
     let (_, n) = oriented(b, b_is);

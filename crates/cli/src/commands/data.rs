@@ -62,7 +62,7 @@ pub(crate) struct SynthMovielensArgs {
 )]
 pub(crate) struct Movielens1mArgs {
     /// The unpacked folder (its files may be compressed as .gz or .zst), or ml-1m.zip as it was downloaded from
-    /// https://grouplens.org/datasets/movielens/1m/.
+    /// grouplens.org/datasets/movielens/1m.
     #[arg(long, value_name = "DIR_OR_ZIP")]
     from: PathBuf,
     /// The folder to write to; it is made if need be.
