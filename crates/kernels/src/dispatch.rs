@@ -29,6 +29,11 @@ pub fn level() -> Level {
     })
 }
 
+/// Whether the matrix library, which `RANKMILL_SIMD` does not reach, rounds a multiply-add once on this processor.
+pub(crate) fn library_fuses() -> bool {
+    detect() >= Level::Avx2
+}
+
 #[cfg(target_arch = "x86_64")]
 fn detect() -> Level {
     let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");

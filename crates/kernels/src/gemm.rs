@@ -229,12 +229,12 @@ fn transposed(x: MatRef<'_>) -> Vec<f32> {
 
 /// `sums += x * row`, rounded once where the library's kernels round once.
 fn multiply_add(sums: &mut [f32], x: f32, row: &[f32]) {
-    if crate::dispatch::level() == crate::dispatch::Level::Portable {
+    if crate::dispatch::library_fuses() {
+        multiply_add_fused(sums, x, row);
+    } else {
         for (s, y) in sums.iter_mut().zip(row) {
             *s += x * y;
         }
-    } else {
-        multiply_add_fused(sums, x, row);
     }
 }
 

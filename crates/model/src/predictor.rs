@@ -89,7 +89,7 @@ pub struct Predictor {
 
 impl Predictor {
     /// Loads a model directory (its newest checkpoint) or a bundle, and checks that its golden rows score as they did when it was
-    /// written: the same bits on the same kind of processor, within 1e-6 on another.
+    /// written: the same bits by the same version on the same kind of processor, within 1e-6 otherwise.
     ///
     /// # Errors
     /// If the directory holds no model, a file is damaged, or a golden row scores differently.
@@ -99,7 +99,7 @@ impl Predictor {
         let scorer = Scorer::new(&bundle.pipeline, &features, pool).map_err(BundleError::Config)?;
         let Bundle { pipeline, parameters, manifest, path } = bundle;
         let mut predictor = Predictor { pipeline, features, parameters, global_step: manifest.global_step, scorer };
-        manifest.golden.verify(&mut predictor, &manifest.processor, &path)?;
+        manifest.verify(&mut predictor, &path)?;
         Ok(predictor)
     }
 

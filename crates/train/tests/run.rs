@@ -101,6 +101,19 @@ fn a_damaged_model_is_refused() {
     let whole = fs::read(&file).expect("variables");
     let load = || Predictor::load(&place.path("model"), pool()).err();
 
+    // Another version may differ in the last bit, the same one may not.
+    let manifest = checkpoint.join("manifest.json");
+    let written = fs::read_to_string(&manifest).expect("a manifest");
+    let mut other: serde_json::Value = serde_json::from_str(&written).expect("JSON");
+    let bits = other["golden"]["logit_bits"][0].as_u64().expect("bits");
+    other["golden"]["logit_bits"][0] = (bits + 1).into();
+    fs::write(&manifest, other.to_string()).expect("written");
+    assert!(matches!(load(), Some(BundleError::Golden { row: 0, .. })));
+    other["rankmill"] = "0.0.1".into();
+    fs::write(&manifest, other.to_string()).expect("written");
+    assert!(load().is_none());
+    fs::write(&manifest, written).expect("written");
+
     let mut changed = whole.clone();
     let header = u64::from_le_bytes(whole[..8].try_into().expect("8 bytes")) as usize;
     let bias = String::from_utf8_lossy(&whole[8..8 + header]).find("output/bias").is_some();
