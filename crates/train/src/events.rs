@@ -14,8 +14,6 @@ use prost::Message;
 
 /// Tag of the learning rate.
 pub const LEARNING_RATE: &str = "learning_rate";
-/// Tag of the mean predicted probability.
-pub const PROBABILITIES: &str = "prediction/probs";
 /// Tag of the training speed in steps per second.
 pub const STEPS_PER_SECOND: &str = "global_step/sec";
 /// Folder in the model directory for the events of evaluations; metrics are tagged there by their plain names.

@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::checkpoint::{self, RunState};
 use crate::error::TrainError;
 use crate::evaluate::{Evaluation, Evaluator};
-use crate::events::{EVALUATION_FOLDER, EventWriter, LEARNING_RATE, loss_tag};
+use crate::events::{EVALUATION_FOLDER, EventWriter, LEARNING_RATE, STEPS_PER_SECOND, loss_tag, online_metric_tag};
 use crate::metrics::{Auc, Metric, Predictions};
 use crate::step::{Keep, StepLosses, Trainer};
 
@@ -258,11 +258,14 @@ impl<'a> Run<'a> {
             losses = Some(step_losses);
             if step.is_multiple_of(log_every) {
                 let (since, rows) = last_report;
-                let rows_per_second = (self.rows - rows) as f64 / since.elapsed().as_secs_f64().max(1e-9);
+                let seconds = since.elapsed().as_secs_f64().max(1e-9);
+                let rows_per_second = (self.rows - rows) as f64 / seconds;
                 last_report = (Instant::now(), self.rows);
+                let auc = (online_metric_tag("auc"), self.auc.finish());
+                self.events.scalars(step, &[(STEPS_PER_SECOND, log_every as f64 / seconds), (&auc.0, auc.1)])?;
                 tell(Event::Progress(self.progress(total_steps, rows_per_second, step_losses)));
             }
-            if step.is_multiple_of(summary_every) || step == 1 {
+            if step.is_multiple_of(summary_every) || step.is_multiple_of(log_every) || step == 1 {
                 self.write_events(step_losses)?;
             }
             if save_every > 0 && step.is_multiple_of(save_every) {
