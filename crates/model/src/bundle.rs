@@ -167,6 +167,12 @@ impl Manifest {
         self.golden.verify(predictor, same_arithmetic, path)
     }
 
+    /// Whether `files` have the content of those the model was trained on, in the same order.
+    pub fn trained_on(&self, files: &[InputFile]) -> bool {
+        let known = self.data.iter().map(|file| (file.bytes, file.fingerprint));
+        known.eq(files.iter().map(|file| (file.bytes, file.fingerprint)))
+    }
+
     /// The manifest of a model trained on `files`.
     pub fn new(global_step: u64, files: &[InputFile], golden: GoldenRows) -> Manifest {
         let data =

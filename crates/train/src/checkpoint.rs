@@ -82,17 +82,17 @@ fn write_files(directory: &Path, pipeline: &Pipeline, trainer: &Trainer, state: 
     write_file(&file, text.as_bytes())
 }
 
-/// The newest checkpoint's state, its tensors put into `trainer`; `None` if there is no checkpoint.
+/// The newest checkpoint's state and manifest, its tensors put into `trainer`; `None` if there is no checkpoint.
 ///
 /// # Errors
 /// If a file is damaged or doesn't fit the config.
-pub fn restore(model_dir: &Path, trainer: &mut Trainer) -> Result<Option<RunState>, TrainError> {
+pub fn restore(model_dir: &Path, trainer: &mut Trainer) -> Result<Option<(RunState, Manifest)>, TrainError> {
     let Some((_, path)) = checkpoints(model_dir)?.pop() else { return Ok(None) };
     let state = read_state(&path)?;
-    let saved = bundle::Bundle::open(&path)?.parameters;
-    trainer.restore(&saved, &bundle::read_tensors(&path.join(OPTIMIZER_FILE))?)?;
+    let saved = bundle::Bundle::open(&path)?;
+    trainer.restore(&saved.parameters, &bundle::read_tensors(&path.join(OPTIMIZER_FILE))?)?;
     trainer.global_step = state.global_step;
-    Ok(Some(state))
+    Ok(Some((state, saved.manifest)))
 }
 
 /// The state of a run beside its tensors.

@@ -184,10 +184,11 @@ impl<'a> Run<'a> {
         }
         let features = FeatureSet::new(pipeline)?;
         let mut trainer = Trainer::new(pipeline, &features, options.seed, Arc::clone(pool), Keep::Needed)?;
-        let state = match options.start {
+        let restored = match options.start {
             Start::Resume => checkpoint::restore(&options.model_dir, &mut trainer)?,
             Start::Fresh | Start::Overwrite => None,
         };
+        let (state, manifest) = restored.unzip();
         if let Some(state) = state.as_ref().filter(|state| state.seed != options.seed) {
             trainer.set_seed(state.seed);
         }
@@ -207,6 +208,17 @@ impl<'a> Run<'a> {
         let events = EventWriter::create(&options.model_dir)?;
         let eval_events = evaluator.as_ref().map(|_| EventWriter::create(&options.model_dir.join(EVALUATION_FOLDER))).transpose()?;
         tell(Event::Started { parameters: trainer.parameters.count(), resumed_from: state.as_ref().map(|state| state.global_step) });
+        if trainer.seed() != options.seed {
+            tell(Event::Remark(format!("the run goes on with its own seed, {}, not with {}", trainer.seed(), options.seed)));
+        }
+        if let Some(manifest) = manifest.filter(|manifest| !manifest.trained_on(reader.files())) {
+            let before: Vec<&str> = manifest.data.iter().map(|file| file.path.as_str()).collect();
+            let text = format!(
+                "the training files are not those the run began with ({}): it goes on at the same row of the new ones",
+                before.join(", ")
+            );
+            tell(Event::Remark(text));
+        }
         for remark in evaluator.iter().flat_map(Evaluator::remarks) {
             tell(Event::Remark(remark));
         }

@@ -178,3 +178,27 @@ fn a_run_evaluates_on_its_way_logs_and_prunes() {
     assert!(names(&options.model_dir).iter().any(|name| name.starts_with("events.out.tfevents.")));
     assert!(names(&options.model_dir.join("eval_val")).iter().any(|name| name.starts_with("events.out.tfevents.")));
 }
+
+#[test]
+fn a_resumed_run_tells_of_another_seed_and_other_files() {
+    let place = Place::new();
+    place.train(&["train_config.num_steps=5"], Start::Fresh).expect("the run works");
+    let resume = |options: RunOptions| {
+        let mut remarks = Vec::new();
+        train(&pipeline(&["train_config.num_steps=6"]), &options, &pool(), &AtomicBool::new(false), &mut |event| {
+            if let Event::Remark(remark) = event {
+                remarks.push(remark);
+            }
+        })
+        .expect("the run works");
+        remarks
+    };
+    assert_eq!(resume(place.options(Start::Resume)), Vec::<String>::new());
+    let other = place.path("other");
+    fs::write(&other, fs::read(place.path("movies_test_data")).expect("rows")).expect("written");
+    let options = RunOptions { seed: 8, train_inputs: vec![other.display().to_string()], ..place.options(Start::Resume) };
+    let remarks = resume(options);
+    assert_eq!(remarks.len(), 2, "{remarks:?}");
+    assert_eq!(remarks[0], "the run goes on with its own seed, 7, not with 8");
+    assert!(remarks[1].starts_with("the training files are not those the run began with ("), "{remarks:?}");
+}
