@@ -74,11 +74,6 @@ impl Executor {
     pub fn bytes(&self, rows: usize) -> usize {
         self.arena.program().bytes(rows)
     }
-
-    /// Number of phases, that is of stretches between barriers.
-    pub fn phases(&self) -> usize {
-        self.arena.program().phases().len()
-    }
 }
 
 struct Nodes<'a> {

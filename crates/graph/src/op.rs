@@ -85,12 +85,8 @@ pub trait Op: Any + Debug + Send + Sync {
     }
 
     /// For a reduction: combines the partial sums, a row for each block of rows, in order. The default adds them.
-    fn combine(&self, _rows: usize, partials: MatRef<'_>, mut output: MatMut<'_>) {
-        let total = output.as_mut_slice().expect("fixed tensors are contiguous");
-        total.fill(0.0);
-        for i in 0..partials.rows() {
-            rankmill_kernels::elementwise::add_assign(total, partials.row(i));
-        }
+    fn combine(&self, _rows: usize, partials: MatRef<'_>, output: MatMut<'_>) {
+        add_partials(partials, output);
     }
 
     /// For a block operation: the number of blocks the output rows are cut into.
@@ -125,5 +121,14 @@ pub trait Op: Any + Debug + Send + Sync {
     /// Work; elementwise operations count one operation for each output element.
     fn cost(&self, _inputs: &[&Shape], output: &Shape) -> Cost {
         Cost { flops_per_row: if output.batch { output.elements() as f64 } else { 0.0 } }
+    }
+}
+
+/// Adds the partial sums of a reduction, a row for each block of rows, in order.
+pub(crate) fn add_partials(partials: MatRef<'_>, mut output: MatMut<'_>) {
+    let total = output.as_mut_slice().expect("fixed tensors are contiguous");
+    total.fill(0.0);
+    for i in 0..partials.rows() {
+        rankmill_kernels::elementwise::add_assign(total, partials.row(i));
     }
 }

@@ -10,7 +10,7 @@ use rankmill_graph::ops::layer_norm::LayerNorm;
 use rankmill_graph::ops::leaf::{DenseInput, Parameter};
 use rankmill_graph::ops::loss::SigmoidCrossEntropy;
 use rankmill_graph::ops::matmul::MatMul;
-use rankmill_graph::ops::reduce::{HalfSquareSum, MeanRows, SumColumns, SumRows};
+use rankmill_graph::ops::reduce::{HalfSquareSum, OverRows, SumColumns};
 use rankmill_graph::ops::sum::Sum;
 use rankmill_graph::ops::unary::Unary;
 use rankmill_graph::{Executor, Feed, Graph, GraphError, Shape, Value, differentiate};
@@ -78,7 +78,7 @@ fn check(name: &str, build: impl Fn(&mut Harness) -> Result<Value, GraphError>) 
         let upstream = graph.add(DenseInput { slot: 1, width: upstream_width }, &[]).expect(name);
         let product = graph.add(Binary::Multiply, &[output, upstream]).expect(name);
         let columns = graph.add(SumColumns, &[product]).expect(name);
-        graph.add(SumRows, &[columns]).expect(name)
+        graph.add(OverRows::Sum, &[columns]).expect(name)
     } else {
         assert_eq!(width, 1, "{name}: outputs without rows are scalars here");
         output
@@ -214,11 +214,11 @@ fn reductions_and_shapes() {
     check("mean of squares", |h| {
         let x = h.rows(1)?;
         let x = h.graph.add(Unary::Square, &[x])?;
-        h.graph.add(MeanRows, &[x])
+        h.graph.add(OverRows::Mean, &[x])
     });
     check("a mean, repeated and divided", |h| {
         let x = h.rows(5)?;
-        let sum = h.graph.add(SumRows, &[x])?;
+        let sum = h.graph.add(OverRows::Sum, &[x])?;
         let rows = h.graph.add(RepeatRow(Scaling::InverseRows), &[sum])?;
         h.graph.add(Binary::Multiply, &[rows, x])
     });
@@ -230,7 +230,7 @@ fn reductions_and_shapes() {
         let x = h.rows(5)?;
         let sum = h.graph.add(SumColumns, &[x])?;
         let wide = h.graph.add(RepeatColumn(6), &[sum])?;
-        let mean = h.graph.add(MeanRows, &[wide])?;
+        let mean = h.graph.add(OverRows::Mean, &[wide])?;
         let rows = h.graph.add(RepeatRow(Scaling::One), &[mean])?;
         h.graph.add(Binary::Multiply, &[rows, wide])
     });

@@ -267,16 +267,6 @@ impl Program {
         Ok(Program { layout, phases, has_partials })
     }
 
-    /// The phases.
-    pub fn phases(&self) -> &[Phase] {
-        &self.phases
-    }
-
-    /// The sizes of the buffers.
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
     /// Bytes of all buffers for a batch of `rows` rows.
     pub fn bytes(&self, rows: usize) -> usize {
         let batch: usize = self.layout.batch.iter().map(|cols| cols * rows).sum();

@@ -38,6 +38,8 @@ pub(crate) struct Backbone<'a> {
     nodes: Vec<Node>,
     /// For each node those that read it.
     readers: Vec<Vec<usize>>,
+    /// For each block the nodes that are its inputs, in order; none for an input_layer block.
+    sources: Vec<Vec<usize>>,
     outputs: BTreeMap<usize, Tensors>,
     pub(crate) blocks: Vec<BlockOutput>,
 }
@@ -49,6 +51,7 @@ impl<'a> Backbone<'a> {
         }
         let mut nodes: Vec<Node> = (0..tower.blocks.len()).map(Node::Block).collect();
         let mut readers = vec![Vec::new(); nodes.len()];
+        let mut sources = vec![Vec::new(); nodes.len()];
         for (i, block) in tower.blocks.iter().enumerate() {
             if matches!(block.layer, Some(BlockLayer::InputLayer(_))) {
                 continue;
@@ -68,12 +71,15 @@ impl<'a> Backbone<'a> {
                     _ => None,
                 };
                 match source {
-                    Some(source) => readers[source].push(i),
+                    Some(source) => {
+                        readers[source].push(i);
+                        sources[i].push(source);
+                    }
                     None => return Err(pipeline.error(&path, "this input names neither a block nor a feature group of the backbone")),
                 }
             }
         }
-        Ok(Backbone { pipeline, tower, nodes, readers, outputs: BTreeMap::new(), blocks: Vec::new() })
+        Ok(Backbone { pipeline, tower, nodes, readers, sources, outputs: BTreeMap::new(), blocks: Vec::new() })
     }
 
     /// Builds all blocks and gives the backbone's output.
@@ -91,10 +97,7 @@ impl<'a> Backbone<'a> {
         }
         let mut values = Vec::new();
         for tensors in self.results()? {
-            match tensors {
-                Tensors::One(value) => values.push(value),
-                Tensors::Many(list) => values.extend(list),
-            }
+            values.extend(tensors.into_values());
         }
         let concatenated = builder.scope("backbone").concat(&values);
         let output = concatenated.map_err(|error| self.pipeline.error(PATH, error.to_string()))?;
@@ -161,7 +164,7 @@ impl<'a> Backbone<'a> {
             self.refuse_unsupported_input_options(options, &path)?;
             return Ok(Tensors::One(groups.tensor(builder, group, options, &path)?));
         }
-        let input = self.merged_inputs(builder, block, &path)?;
+        let input = self.merged_inputs(builder, index, &path)?;
         let scope = format!("backbone/{}", block.name());
         match &block.layer {
             Some(BlockLayer::KerasLayer(layer)) => {
@@ -209,8 +212,8 @@ impl<'a> Backbone<'a> {
     }
 
     /// The inputs of a block as one tensor or a list: one alone stays as it is, lists are joined, tensors are put side by side.
-    fn merged_inputs(&self, builder: &mut Builder, block: &proto::Block, path: &str) -> Result<Tensors, Diagnostic> {
-        let mut inputs = Vec::with_capacity(block.inputs.len());
+    fn merged_inputs(&self, builder: &mut Builder, index: usize, path: &str) -> Result<Tensors, Diagnostic> {
+        let block = &self.tower.blocks[index];
         for (i, input) in block.inputs.iter().enumerate() {
             let path = format!("{path}.inputs[{i}]");
             for (field, is_set) in [
@@ -222,28 +225,16 @@ impl<'a> Backbone<'a> {
                     return Err(self.unsupported(&format!("{path}.{field}"), field));
                 }
             }
-            let node = self.nodes.iter().position(|node| match (node, &input.name) {
-                (Node::Block(index), Some(InputName::BlockName(name))) => self.tower.blocks[*index].name() == name,
-                (Node::Group { name, .. }, Some(InputName::FeatureGroupName(group))) => name == group,
-                _ => false,
-            });
-            let value = node.and_then(|node| self.outputs.get(&node)).cloned();
-            inputs.push(value.ok_or_else(|| self.pipeline.error(&path, "this input is not there"))?);
         }
         if block.extra_input_fn.is_some() {
             return Err(self.unsupported(&format!("{path}.extra_input_fn"), "extra_input_fn"));
         }
+        let inputs: Vec<Tensors> = self.sources[index].iter().map(|source| self.outputs[source].clone()).collect();
         if let ([only], false) = (inputs.as_slice(), block.merge_inputs_into_list()) {
             return Ok(only.clone());
         }
         let any_list = inputs.iter().any(|input| matches!(input, Tensors::Many(_)));
-        let flat: Vec<Value> = inputs
-            .into_iter()
-            .flat_map(|input| match input {
-                Tensors::One(value) => vec![value],
-                Tensors::Many(values) => values,
-            })
-            .collect();
+        let flat: Vec<Value> = inputs.into_iter().flat_map(Tensors::into_values).collect();
         if any_list || block.merge_inputs_into_list() {
             return Ok(Tensors::Many(flat));
         }

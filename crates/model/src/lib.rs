@@ -12,4 +12,4 @@ pub use backbone::BlockOutput;
 pub use feed::BatchFeed;
 pub use parameters::{Parameter, ParameterError, Parameters};
 pub use predictor::{Predictor, Scorer, Scores};
-pub use rank_model::{Model, Training};
+pub use rank_model::{Model, Training, label_index};

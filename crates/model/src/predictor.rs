@@ -48,11 +48,6 @@ impl Scorer {
         Ok(Scorer { executor, logits: model.logits, probabilities: model.probabilities, model, order: Vec::new(), pool })
     }
 
-    /// The model.
-    pub fn model(&self) -> &Model {
-        &self.model
-    }
-
     /// Scores a batch with the given variables, of which there may be more than the model needs.
     ///
     /// # Errors

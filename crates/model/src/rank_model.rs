@@ -5,7 +5,7 @@ use rankmill_data::FeatureSet;
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::leaf::DenseInput;
 use rankmill_graph::ops::loss::SigmoidCrossEntropy;
-use rankmill_graph::ops::reduce::{CountNonZero, MeanRows, SumRows};
+use rankmill_graph::ops::reduce::{CountNonZero, OverRows};
 use rankmill_graph::ops::sum::Sum;
 use rankmill_graph::ops::unary::Unary;
 use rankmill_graph::{Gradients, Graph, GraphError, Value, differentiate};
@@ -94,6 +94,13 @@ fn build(pipeline: &Pipeline, features: &FeatureSet, mode: Mode) -> Result<Model
     Ok(Model { graph, initializers, logits, probabilities, training, group_tensors, blocks, taps })
 }
 
+/// Which of `data_config.label_fields` the model learns: the one `label_name` names, else the first.
+pub fn label_index(pipeline: &Pipeline) -> usize {
+    let name = pipeline.proto.model_config.as_ref().map(|model| model.label_name()).unwrap_or_default();
+    let fields = pipeline.proto.data_config.as_ref().map(|data| data.label_fields.as_slice()).unwrap_or_default();
+    fields.iter().position(|field| field == name).unwrap_or(0)
+}
+
 fn check_head(pipeline: &Pipeline, config: &proto::EasyRecModel) -> Result<(), Diagnostic> {
     if config.model_class() != "RankModel" {
         let message = format!("model class `{}` is not supported yet; RankModel with a backbone is", config.model_class());
@@ -128,7 +135,7 @@ fn training(
 ) -> Result<Training, GraphError> {
     let data = pipeline.proto.data_config.as_ref();
     let label_count = data.map_or(0, |data| data.label_fields.len());
-    let label_index = data.and_then(|data| data.label_fields.iter().position(|name| name == config.label_name())).unwrap_or(0);
+    let label_index = label_index(pipeline);
     let has_weights = data.is_some_and(|data| !data.sample_weight().is_empty());
     let mut s = builder.scope("loss");
     let labels = s.add(DenseInput { slot: slots.label(label_index), width: 1 }, &[])?;
@@ -136,11 +143,11 @@ fn training(
     let cross_entropy = if has_weights {
         let weights = s.add(DenseInput { slot: slots.sample_weights(label_count), width: 1 }, &[])?;
         let weighted = s.add(Binary::Multiply, &[losses, weights])?;
-        let sum = s.add(SumRows, &[weighted])?;
+        let sum = s.add(OverRows::Sum, &[weighted])?;
         let count = s.add(CountNonZero, &[weights])?;
         s.add(Binary::DivideOrZero, &[sum, count])?
     } else {
-        s.add(MeanRows, &[losses])?
+        s.add(OverRows::Mean, &[losses])?
     };
     let regularization = match squares {
         [] => None,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::{FeatureBatch, FeatureSet, Reader, ReaderOptions, Report};
 use rankmill_kernels::pool::Pool;
-use rankmill_model::{Parameters, Scorer, Scores};
+use rankmill_model::{Parameters, Scorer, Scores, label_index};
 
 use crate::error::TrainError;
 use crate::metrics::{MaxF1Input, MetricError, MetricSet, Predictions, Task};
@@ -61,9 +61,7 @@ impl Evaluator {
             })
         };
         let key_places = metrics.key_fields().iter().map(place).collect::<Result<_, _>>()?;
-        let data = pipeline.proto.data_config.as_ref();
-        let name = pipeline.proto.model_config.as_ref().map(|model| model.label_name()).unwrap_or_default();
-        let label = data.and_then(|data| data.label_fields.iter().position(|field| field == name)).unwrap_or(0);
+        let label = label_index(pipeline);
         Ok(Evaluator { pipeline: pipeline.clone(), features: features.clone(), scorer, metrics, key_places, label })
     }
 

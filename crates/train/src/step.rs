@@ -259,11 +259,6 @@ impl Trainer {
         self.training.label
     }
 
-    /// The optimizer.
-    pub fn optimizer(&self) -> &Optimizer {
-        &self.optimizer
-    }
-
     /// Trains on a batch.
     pub fn step(&mut self, batch: &FeatureBatch) -> StepLosses {
         self.backward(batch);
@@ -312,11 +307,6 @@ impl Trainer {
     /// The tensors of the feature groups in the last batch, if [`Keep::Everything`] was asked for.
     pub fn group_tensors(&self) -> Vec<(String, Vec<f32>)> {
         self.group_tensors.iter().map(|(name, value)| (name.clone(), self.executor.value(*value).to_vec())).collect()
-    }
-
-    /// Bytes of the planned buffers for batches of `rows` rows.
-    pub fn buffer_bytes(&self, rows: usize) -> usize {
-        self.executor.bytes(rows)
     }
 
     /// The gradients of the last batch as dense tensors, with the variables' names, after clipping.

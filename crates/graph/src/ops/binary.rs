@@ -6,7 +6,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
 use crate::op::{Context, InputGradients, Op};
-use crate::ops::reduce::{SumColumns, SumRows};
+use crate::ops::reduce::{OverRows, SumColumns};
 use crate::ops::unary::Unary;
 use crate::shape::Shape;
 
@@ -123,11 +123,11 @@ impl Op for Binary {
             let kind = repeat(backward.shape(operand), backward.shape(output));
             let batch = backward.shape(output).batch;
             let gradient = match kind {
-                Some(Repeat::Row) => backward.add(SumRows, &[full])?,
+                Some(Repeat::Row) => backward.add(OverRows::Sum, &[full])?,
                 Some(Repeat::Column) => backward.add(SumColumns, &[full])?,
                 Some(Repeat::Scalar) if batch => {
                     let columns = backward.add(SumColumns, &[full])?;
-                    backward.add(SumRows, &[columns])?
+                    backward.add(OverRows::Sum, &[columns])?
                 }
                 Some(Repeat::Scalar) if backward.shape(output).elements() > 1 => {
                     return Err(GraphError::NoGradient { op: self.name() });

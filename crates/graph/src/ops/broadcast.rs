@@ -6,7 +6,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
 use crate::op::{Context, InputGradients, Op};
-use crate::ops::reduce::{MeanRows, SumColumns, SumRows};
+use crate::ops::reduce::{OverRows, SumColumns};
 use crate::shape::Shape;
 
 /// A factor on a repeated row.
@@ -43,8 +43,8 @@ impl Op for RepeatRow {
     }
     fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         Ok(vec![Some(match self.0 {
-            Scaling::One => backward.add(SumRows, &[upstream])?,
-            Scaling::InverseRows => backward.add(MeanRows, &[upstream])?,
+            Scaling::One => backward.add(OverRows::Sum, &[upstream])?,
+            Scaling::InverseRows => backward.add(OverRows::Mean, &[upstream])?,
         })])
     }
 }

@@ -6,7 +6,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
-use crate::op::{Context, Execution, InputGradients, Op};
+use crate::op::{Context, Execution, InputGradients, Op, add_partials};
 use crate::ops::binary::Binary;
 use crate::ops::broadcast::{RepeatColumn, RepeatRow, Scaling};
 use crate::shape::Shape;
@@ -15,20 +15,21 @@ fn without_batch(inputs: &[&Shape]) -> Result<Shape, String> {
     if inputs[0].batch { Ok(Shape::fixed(&inputs[0].dims)) } else { Err("a sum over rows needs batch rows".to_owned()) }
 }
 
-fn add_rows(input: MatRef<'_>, output: &mut [f32]) {
-    output.fill(0.0);
-    for i in 0..input.rows() {
-        elementwise::add_assign(output, input.row(i));
-    }
+/// Sum or mean over the batch: `[B, N]` → `[N]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverRows {
+    /// The sum.
+    Sum,
+    /// The sum divided by B.
+    Mean,
 }
 
-/// Sum over the batch: `[B, N]` → `[N]`.
-#[derive(Clone, Copy, Debug)]
-pub struct SumRows;
-
-impl Op for SumRows {
+impl Op for OverRows {
     fn name(&self) -> &'static str {
-        "sum of rows"
+        match self {
+            OverRows::Sum => "sum of rows",
+            OverRows::Mean => "mean of rows",
+        }
     }
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
         without_batch(inputs)
@@ -40,39 +41,23 @@ impl Op for SumRows {
         inputs[0].elements()
     }
     fn partial(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: &mut [f32]) {
-        add_rows(inputs[0], output);
-    }
-    fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
-        Ok(vec![Some(backward.add(RepeatRow(Scaling::One), &[upstream])?)])
-    }
-}
-
-/// Mean over the batch: `[B, N]` → `[N]`.
-#[derive(Clone, Copy, Debug)]
-pub struct MeanRows;
-
-impl Op for MeanRows {
-    fn name(&self) -> &'static str {
-        "mean of rows"
-    }
-    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
-        without_batch(inputs)
-    }
-    fn execution(&self) -> Execution {
-        Execution::Reduce
-    }
-    fn partial_width(&self, inputs: &[&Shape]) -> usize {
-        inputs[0].elements()
-    }
-    fn partial(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: &mut [f32]) {
-        add_rows(inputs[0], output);
+        output.fill(0.0);
+        for i in 0..inputs[0].rows() {
+            elementwise::add_assign(output, inputs[0].row(i));
+        }
     }
     fn combine(&self, rows: usize, partials: MatRef<'_>, mut output: MatMut<'_>) {
-        SumRows.combine(rows, partials, output.reborrow());
-        output.row(0).iter_mut().for_each(|value| *value /= rows as f32);
+        add_partials(partials, output.reborrow());
+        if *self == OverRows::Mean {
+            output.row(0).iter_mut().for_each(|value| *value /= rows as f32);
+        }
     }
     fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
-        Ok(vec![Some(backward.add(RepeatRow(Scaling::InverseRows), &[upstream])?)])
+        let scaling = match self {
+            OverRows::Sum => Scaling::One,
+            OverRows::Mean => Scaling::InverseRows,
+        };
+        Ok(vec![Some(backward.add(RepeatRow(scaling), &[upstream])?)])
     }
 }
 

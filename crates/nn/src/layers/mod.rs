@@ -23,6 +23,16 @@ pub enum Tensors {
     Many(Vec<Value>),
 }
 
+impl Tensors {
+    /// The tensors one by one.
+    pub fn into_values(self) -> Vec<Value> {
+        match self {
+            Tensors::One(value) => vec![value],
+            Tensors::Many(values) => values,
+        }
+    }
+}
+
 /// Why a component can't be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayerError {
