@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
+use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::ids::IdColumn;
 use rankmill_kernels::pool::Pool;
-use rankmill_kernels::substrate::{Arena, Kernels, Place};
+use rankmill_kernels::substrate::{Arena, Kernels, Part, Place};
 use rankmill_kernels::view::{MatMut, MatRef};
 
-use crate::fuse::{fuse, materialise};
+use crate::fuse::{Rewritten, fuse, materialise};
 use crate::graph::{Graph, Value};
+use crate::lower::lower;
 use crate::op::Context;
 use crate::plan::plan;
 
@@ -25,41 +27,53 @@ pub struct Feed<'a> {
     pub seed: u64,
 }
 
+/// Whether parameters are those of the last run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// They may have changed.
+    Changed,
+    /// They are the same.
+    Unchanged,
+}
+
 /// A planned graph with its buffers.
 pub struct Executor {
     graph: Graph,
     arena: Arena,
-    places: Vec<Option<Place>>,
+    places: Vec<(Value, Place)>,
+    /// Whether the prologue has run.
+    prepared: bool,
 }
 
 impl Executor {
-    /// Fuses and plans `graph` for batches of up to `rows` rows (larger ones make it grow). Of its values, `outputs` can be read
-    /// after a run.
-    pub fn new(graph: Graph, outputs: &[Value], rows: usize) -> Executor {
-        let fused = fuse(&graph, outputs).expect("the rules of fusion keep all shapes");
-        let kept: Vec<Value> = outputs.iter().filter_map(|output| fused.map[output.0]).collect();
-        let ready = materialise(&fused.graph, &kept).expect("copies keep all shapes");
-        let kept: Vec<Value> = kept.iter().filter_map(|output| ready.map[output.0]).collect();
-        let plan = plan(&ready.graph, &kept);
-        let place_of = |old: Value| {
-            let value = fused.map[old.0].and_then(|value| ready.map[value.0])?;
-            plan.places[value.0]
+    /// Fuses, lowers and plans `graph` for batches of up to `rows` rows (larger ones make it grow); products are computed at
+    /// `precision`. Of the graph's values, `outputs` can be read after a run.
+    pub fn new(graph: Graph, outputs: &[Value], rows: usize, precision: Precision) -> Executor {
+        let mut current = outputs.to_vec();
+        let mut step = |rewritten: Rewritten| {
+            let kept = |value: &Value| rewritten.map[value.0].expect("outputs are kept");
+            current = current.iter().map(kept).collect();
+            (rewritten.graph, current.clone())
         };
-        let mut places = vec![None; graph.nodes.len()];
-        for output in outputs {
-            places[output.0] = place_of(*output);
-        }
-        Executor { graph: ready.graph, arena: Arena::new(plan.program, rows), places }
+        let (graph, kept) = step(fuse(&graph, outputs).expect("the rules of fusion keep all shapes"));
+        let (graph, kept) = step(lower(&graph, &kept, precision).expect("lowering keeps all shapes"));
+        let (graph, kept) = step(materialise(&graph, &kept).expect("copies keep all shapes"));
+        let plan = plan(&graph, &kept);
+        let places = outputs.iter().zip(&kept).filter_map(|(output, kept)| Some((*output, plan.places[kept.0]?))).collect();
+        Executor { graph, arena: Arena::new(plan.program, rows), places, prepared: false }
     }
 
-    /// Runs the graph. `parameters` are in the order of the graph's declarations.
+    /// Runs the graph. `parameters` are in the order of the graph's declarations; where they are `Weights::Unchanged` since the last
+    /// run, what depends on them alone (packed weights, folded norms) is not computed again.
     ///
     /// # Panics
     /// If the feed has fewer rows, columns or parameters than the graph was built for.
-    pub fn run(&mut self, parameters: &[MatRef<'_>], feed: &Feed<'_>, pool: &Pool) {
+    pub fn run(&mut self, parameters: &[MatRef<'_>], weights: Weights, feed: &Feed<'_>, pool: &Pool) {
         let outside: Vec<MatRef<'_>> = parameters.iter().chain(feed.dense).copied().collect();
         let context = Context { rows: feed.rows, ids: feed.ids, seed: feed.seed };
-        self.arena.run(&Nodes { graph: &self.graph, context }, &outside, feed.rows, pool);
+        let part = if self.prepared && weights == Weights::Unchanged { Part::AfterPrologue } else { Part::Whole };
+        self.arena.run(&Nodes { graph: &self.graph, context }, &outside, feed.rows, part, pool);
+        self.prepared = true;
     }
 
     /// An output of the last run: `[B, N]`, or a matrix or row without batch rows.
@@ -67,7 +81,8 @@ impl Executor {
     /// # Panics
     /// If the value was not among the outputs.
     pub fn value(&self, value: Value) -> MatRef<'_> {
-        self.arena.view(self.places[value.0].expect("only outputs can be read"))
+        let (_, place) = self.places.iter().find(|(output, _)| *output == value).expect("only outputs can be read");
+        self.arena.view(*place)
     }
 
     /// Bytes of the buffers for a batch of `rows` rows.

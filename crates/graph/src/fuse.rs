@@ -36,15 +36,17 @@ pub(crate) fn uses(graph: &Graph, outputs: &[Value]) -> Vec<usize> {
     uses
 }
 
-struct Rewriter<'a> {
+/// A walk through a graph that builds another one from it.
+pub(crate) struct Rewriter<'a> {
     old: &'a Graph,
     uses: Vec<usize>,
-    new: Graph,
-    map: Vec<Option<Value>>,
+    pub(crate) new: Graph,
+    /// For each old value the new one, once it is known.
+    pub(crate) map: Vec<Option<Value>>,
 }
 
 impl<'a> Rewriter<'a> {
-    fn new(old: &'a Graph, outputs: &[Value]) -> Rewriter<'a> {
+    pub(crate) fn new(old: &'a Graph, outputs: &[Value]) -> Rewriter<'a> {
         let mut new = Graph::new();
         for slot in old.parameters() {
             new.declare(&slot.name, slot.shape.clone(), slot.trainable).expect("names are unique in the old graph");
@@ -52,15 +54,19 @@ impl<'a> Rewriter<'a> {
         Rewriter { old, uses: uses(old, outputs), new, map: vec![None; old.nodes.len()] }
     }
 
-    fn mapped(&self, value: Value) -> Value {
+    pub(crate) fn mapped(&self, value: Value) -> Value {
         self.map[value.0].expect("inputs come before their users")
     }
 
-    fn keep(&mut self, value: Value) -> Result<(), GraphError> {
+    pub(crate) fn keep(&mut self, value: Value) -> Result<(), GraphError> {
         let node = &self.old.nodes[value.0];
         let inputs: Vec<Value> = node.inputs.iter().map(|input| self.mapped(*input)).collect();
         self.map[value.0] = Some(self.new.add_shared(node.op.clone(), &inputs)?);
         Ok(())
+    }
+
+    pub(crate) fn finish(self) -> Rewritten {
+        Rewritten { graph: self.new, map: self.map }
     }
 }
 
@@ -203,5 +209,5 @@ pub(crate) fn materialise(graph: &Graph, outputs: &[Value]) -> Result<Rewritten,
         }
         rewriter.map[value.0] = Some(rewriter.new.add_shared(node.op.clone(), &inputs)?);
     }
-    Ok(Rewritten { graph: rewriter.new, map: rewriter.map })
+    Ok(rewriter.finish())
 }

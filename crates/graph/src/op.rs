@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use rankmill_kernels::ids::IdColumn;
+use rankmill_kernels::substrate::Blocks;
 use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
@@ -33,7 +34,7 @@ pub enum Execution {
     Map,
     /// A sum over rows: [`Op::partial`] and [`Op::combine`].
     Reduce,
-    /// Cut into blocks of output rows, each computed from all batch rows: [`Op::block`].
+    /// Cut into blocks of the output, each computed from all batch rows: [`Op::block`].
     Blocks,
     /// Columns of the input from the given one on, without work.
     Columns(usize),
@@ -89,12 +90,12 @@ pub trait Op: Any + Debug + Send + Sync {
         add_partials(partials, output);
     }
 
-    /// For a block operation: the number of blocks the output rows are cut into.
-    fn blocks(&self, _output: &Shape) -> usize {
+    /// For a block operation: how the output is cut.
+    fn blocks(&self, _output: &Shape) -> Blocks {
         unreachable!("{} is no block operation", self.name())
     }
 
-    /// For a block operation: computes output rows `range`.
+    /// For a block operation: computes rows or columns `range` of the output.
     fn block(&self, _inputs: &[MatRef<'_>], _range: Range<usize>, _output: MatMut<'_>) {
         unreachable!("{} is no block operation", self.name())
     }

@@ -51,31 +51,59 @@ impl Ready {
 
 /// Plans `graph`, which [`crate::fuse::materialise`] has prepared; the values `outputs` stay readable after a run.
 pub(crate) fn plan(graph: &Graph, outputs: &[Value]) -> Plan {
-    let ready = schedule(graph);
+    let (ready, prologue) = schedule(graph);
     let mut layout = Layout::default();
     let mut places = fixed_places(graph, &mut layout);
     batch_places(graph, outputs, &ready, &mut layout, &mut places);
     let phases = phases(graph, &ready, &places, &mut layout);
-    let program = Program::new(layout, phases).expect("the planner keeps the rules of the substrate");
+    let program = Program::new(layout, phases, prologue).expect("the planner keeps the rules of the substrate");
     Plan { program, places }
 }
 
-fn schedule(graph: &Graph) -> Vec<Ready> {
-    let mut ready: Vec<Ready> = Vec::with_capacity(graph.nodes.len());
-    let mut consumed = vec![false; graph.nodes.len()];
+/// Values that depend on parameters alone.
+fn constants(graph: &Graph) -> Vec<bool> {
+    let mut constant: Vec<bool> = Vec::with_capacity(graph.nodes.len());
     for node in &graph.nodes {
-        let for_rows = node.inputs.iter().map(|input| ready[input.0].for_rows()).max().unwrap_or(0);
-        let for_serial = node.inputs.iter().map(|input| ready[input.0].for_serial()).max().unwrap_or(0);
-        node.inputs.iter().for_each(|input| consumed[input.0] = true);
-        ready.push(match node.op.execution() {
-            Execution::Parameter(_) | Execution::DenseInput(_) => Ready::Before,
-            Execution::Map if node.shape.batch => Ready::Rows(for_rows),
-            Execution::Map => Ready::Serial(for_serial),
-            Execution::Reduce => Ready::Serial(for_rows),
-            Execution::Blocks => Ready::Blocks(for_serial),
-            Execution::Concat => Ready::Rows(for_rows),
-            Execution::Columns(_) | Execution::Elements(_) => ready[node.inputs[0].0],
+        constant.push(match node.op.execution() {
+            Execution::Parameter(_) => true,
+            Execution::Map | Execution::Blocks | Execution::Elements(_) if !node.shape.batch => {
+                node.inputs.iter().all(|input| constant[input.0])
+            }
+            _ => false,
         });
+    }
+    constant
+}
+
+/// When each value is ready, and the number of phases in the prologue, in which the values are computed that depend on parameters
+/// alone.
+fn schedule(graph: &Graph) -> (Vec<Ready>, usize) {
+    let constant = constants(graph);
+    let mut ready: Vec<Ready> = vec![Ready::Before; graph.nodes.len()];
+    let mut consumed = vec![false; graph.nodes.len()];
+    let mut prologue = 0;
+    for in_prologue in [true, false] {
+        let base = prologue;
+        for (i, node) in graph.nodes.iter().enumerate() {
+            if constant[i] != in_prologue {
+                continue;
+            }
+            let for_rows = node.inputs.iter().map(|input| ready[input.0].for_rows()).fold(base, usize::max);
+            let for_serial = node.inputs.iter().map(|input| ready[input.0].for_serial()).fold(base, usize::max);
+            node.inputs.iter().for_each(|input| consumed[input.0] = true);
+            ready[i] = match node.op.execution() {
+                Execution::Parameter(_) | Execution::DenseInput(_) => Ready::Before,
+                Execution::Map if node.shape.batch => Ready::Rows(for_rows),
+                Execution::Map => Ready::Serial(for_serial),
+                Execution::Reduce => Ready::Serial(for_rows),
+                Execution::Blocks => Ready::Blocks(for_serial),
+                Execution::Concat => Ready::Rows(for_rows),
+                Execution::Columns(_) | Execution::Elements(_) => ready[node.inputs[0].0],
+            };
+            if in_prologue && ready[i] != Ready::Before {
+                prologue = prologue.max(ready[i].for_rows());
+            }
+        }
     }
     let last = ready.iter().map(|ready| ready.for_serial()).max().unwrap_or(0);
     for (i, ready) in ready.iter_mut().enumerate() {
@@ -83,7 +111,7 @@ fn schedule(graph: &Graph) -> Vec<Ready> {
             *ready = Ready::Blocks(last);
         }
     }
-    ready
+    (ready, prologue)
 }
 
 /// Places of parameters, dense inputs and tensors without batch rows.

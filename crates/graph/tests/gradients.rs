@@ -13,7 +13,8 @@ use rankmill_graph::ops::matmul::MatMul;
 use rankmill_graph::ops::reduce::{HalfSquareSum, OverRows, SumColumns};
 use rankmill_graph::ops::sum::Sum;
 use rankmill_graph::ops::unary::Unary;
-use rankmill_graph::{Executor, Feed, Graph, GraphError, Shape, Value, differentiate};
+use rankmill_graph::{Executor, Feed, Graph, GraphError, Shape, Value, Weights, differentiate};
+use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 use rankmill_kernels::view::MatRef;
 
@@ -94,7 +95,7 @@ fn check(name: &str, build: impl Fn(&mut Harness) -> Result<Value, GraphError>) 
     let dense = [MatRef::new(&input, ROWS, 6), MatRef::new(&upstream, ROWS, upstream_width)];
     let feed = Feed { rows: ROWS, dense: &dense, ids: &[], seed: 7 };
     let pool = Pool::new(2).expect("threads");
-    let mut executor = Executor::new(graph, &outputs, ROWS);
+    let mut executor = Executor::new(graph, &outputs, ROWS, Precision::F32);
     let mut loss = |values: &[Vec<f32>]| {
         let views: Vec<MatRef<'_>> = values
             .iter()
@@ -104,7 +105,7 @@ fn check(name: &str, build: impl Fn(&mut Harness) -> Result<Value, GraphError>) 
                 MatRef::new(values, rows, cols)
             })
             .collect();
-        executor.run(&views, &feed, &pool);
+        executor.run(&views, Weights::Changed, &feed, &pool);
         // Summed here in double precision, so that the difference quotient is not lost in rounding.
         let produced = executor.value(output).to_vec();
         let weights = if produced.len() == 1 { &[1.0] } else { upstream.as_slice() };
@@ -279,10 +280,10 @@ fn threads_do_not_change_bits() {
         let runs: Vec<Vec<Vec<f32>>> = [1, 2, 3, 5]
             .iter()
             .map(|threads| {
-                let mut executor = Executor::new(harness.graph.clone(), &outputs, 64);
+                let mut executor = Executor::new(harness.graph.clone(), &outputs, 64, Precision::F32);
                 let pool = Pool::new(*threads).expect("threads");
-                executor.run(&views, &feed, &pool);
-                executor.run(&views, &feed, &pool);
+                executor.run(&views, Weights::Changed, &feed, &pool);
+                executor.run(&views, Weights::Changed, &feed, &pool);
                 outputs.iter().map(|value| executor.value(*value).to_vec()).collect()
             })
             .collect();

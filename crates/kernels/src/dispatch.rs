@@ -29,9 +29,9 @@ pub fn level() -> Level {
     })
 }
 
-/// Whether the matrix library, which `RANKMILL_SIMD` does not reach, rounds a multiply-add once on this processor.
-pub(crate) fn library_fuses() -> bool {
-    cfg!(target_arch = "aarch64") || detect() >= Level::Avx2
+/// Whether a multiply-add is rounded once.
+pub(crate) fn fuses() -> bool {
+    cfg!(target_arch = "aarch64") || level() >= Level::Avx2
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -11,5 +11,6 @@ pub mod gemm;
 pub mod ids;
 pub mod pool;
 pub mod reduce;
+pub mod rows;
 pub mod substrate;
 pub mod view;

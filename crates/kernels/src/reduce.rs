@@ -17,7 +17,7 @@ fn fold(mut sums: [f32; LANES]) -> f32 {
 }
 
 #[inline(always)]
-fn sum_by(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn sum_by(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let mut sums = [0.0_f32; LANES];
     let (blocks, rest) = x.as_chunks::<LANES>();
     for block in blocks {
@@ -32,7 +32,7 @@ fn sum_by(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
 }
 
 #[inline(always)]
-fn sum_by_pairs(x: &[f32], y: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+pub(crate) fn sum_by_pairs(x: &[f32], y: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     let mut sums = [0.0_f32; LANES];
     let (x_blocks, x_rest) = x.as_chunks::<LANES>();
     let (y_blocks, y_rest) = y.as_chunks::<LANES>();
@@ -61,25 +61,6 @@ multiversion! {
     }
 }
 
-multiversion! {
-    /// Mean and biased variance of the elements, `(mean, variance)`; two passes.
-    pub fn moments(x: &[f32]) -> (f32, f32) {
-        let count = x.len() as f32;
-        let mean = sum_by(x, |value| value) / count;
-        let variance = sum_by(x, |value| (value - mean) * (value - mean)) / count;
-        (mean, variance)
-    }
-}
-
-multiversion! {
-    /// For one row of a layer norm's backward pass: `(Σ dy·γ, Σ dy·γ·(x - mean)·scale)`.
-    pub fn layer_norm_sums(x: &[f32], weighted: &[f32], mean: f32, scale: f32) -> (f32, f32) {
-        let first = sum_by(weighted, |value| value);
-        let second = sum_by_pairs(x, weighted, |x, g| (x - mean) * scale * g);
-        (first, second)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,7 +75,5 @@ mod tests {
             assert!((f64::from(sum(&x)) - plain).abs() < 1e-5);
             assert!((f64::from(sum_of_squares(&x)) - squares).abs() < 1e-5);
         }
-        let (mean, variance) = moments(&[1.0, 2.0, 3.0, 6.0]);
-        assert_eq!((mean, variance), (3.0, 3.5));
     }
 }

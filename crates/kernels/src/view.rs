@@ -182,6 +182,13 @@ impl<'a> MatMut<'a> {
         unsafe { MatMut::from_raw(self.data.add(first * self.stride), count, self.cols, self.stride) }
     }
 
+    /// Columns `[first, first + count)`.
+    pub fn cols_range(&mut self, first: usize, count: usize) -> MatMut<'_> {
+        assert!(first + count <= self.cols);
+        // SAFETY: a part of this view, borrowed from it.
+        unsafe { MatMut::from_raw(self.data.add(first), self.rows, count, self.stride) }
+    }
+
     /// Sets every element.
     pub fn fill(&mut self, value: f32) {
         for i in 0..self.rows {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::{FeatureBatch, FeatureSet};
-use rankmill_graph::Executor;
+use rankmill_graph::{Executor, Weights};
+use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 use rankmill_kernels::view::MatRef;
 use rankmill_nn::layers::scope::Mode;
 
-use crate::bundle::{Bundle, BundleError};
+use crate::bundle::{Bundle, BundleError, VARIABLES_FILE};
 use crate::feed::BatchFeed;
 use crate::parameters::{ParameterError, Parameters};
 use crate::rank_model::Model;
@@ -44,28 +45,39 @@ impl Scorer {
     pub fn new(pipeline: &Pipeline, features: &FeatureSet, pool: Arc<Pool>) -> Result<Scorer, Diagnostics> {
         let model = Model::build(pipeline, features, Mode::Inference)?;
         let outputs = [model.logits, model.probabilities];
-        let executor = Executor::new(model.graph.clone(), &outputs, 0);
+        let executor = Executor::new(model.graph.clone(), &outputs, 0, Precision::F32);
         Ok(Scorer { executor, logits: model.logits, probabilities: model.probabilities, model, order: Vec::new(), pool })
     }
 
-    /// Scores a batch with the given variables, of which there may be more than the model needs.
+    /// Takes the variables to score with, of which there may be more than the model needs.
     ///
     /// # Errors
     /// If a variable is missing or has another shape.
-    pub fn score(&mut self, parameters: &Parameters, batch: &FeatureBatch) -> Result<Scores, ParameterError> {
-        let slots = self.model.graph.parameters();
-        let fits = self.order.len() == slots.len()
-            && self
-                .order
-                .iter()
-                .zip(slots)
-                .all(|(place, slot)| parameters.entries.get(*place).is_some_and(|entry| entry.name == slot.name));
-        if !fits {
-            self.order = parameters.places(&self.model.graph)?;
-        }
+    pub fn with<'a>(&'a mut self, parameters: &'a Parameters) -> Result<ScorerWith<'a>, ParameterError> {
+        self.order = parameters.places(&self.model.graph)?;
+        Ok(ScorerWith { scorer: self, parameters, weights: Weights::Changed })
+    }
+
+    /// Scores a batch with variables whose places are known.
+    fn score(&mut self, parameters: &Parameters, weights: Weights, batch: &FeatureBatch) -> Scores {
         let views: Vec<MatRef<'_>> = self.order.iter().map(|place| parameters.entries[*place].view()).collect();
-        self.executor.run(&views, &BatchFeed::new(batch, 0).feed(), &self.pool);
-        Ok(Scores { logits: self.executor.value(self.logits).to_vec(), probabilities: self.executor.value(self.probabilities).to_vec() })
+        self.executor.run(&views, weights, &BatchFeed::new(batch, 0).feed(), &self.pool);
+        Scores { logits: self.executor.value(self.logits).to_vec(), probabilities: self.executor.value(self.probabilities).to_vec() }
+    }
+}
+
+/// A [`Scorer`] with values.
+pub struct ScorerWith<'a> {
+    scorer: &'a mut Scorer,
+    parameters: &'a Parameters,
+    weights: Weights,
+}
+
+impl ScorerWith<'_> {
+    /// Scores a batch.
+    pub fn score(&mut self, batch: &FeatureBatch) -> Scores {
+        let weights = std::mem::replace(&mut self.weights, Weights::Unchanged);
+        self.scorer.score(self.parameters, weights, batch)
     }
 }
 
@@ -75,11 +87,11 @@ pub struct Predictor {
     pub pipeline: Pipeline,
     /// What turns rows into batches.
     pub features: FeatureSet,
-    /// The variables.
-    pub parameters: Parameters,
+    parameters: Parameters,
     /// Steps it was trained for.
     pub global_step: u64,
     scorer: Scorer,
+    weights: Weights,
 }
 
 impl Predictor {
@@ -91,18 +103,23 @@ impl Predictor {
     pub fn load(directory: &Path, pool: Arc<Pool>) -> Result<Predictor, BundleError> {
         let bundle = Bundle::open(directory)?;
         let features = FeatureSet::new(&bundle.pipeline).map_err(BundleError::Config)?;
-        let scorer = Scorer::new(&bundle.pipeline, &features, pool).map_err(BundleError::Config)?;
+        let mut scorer = Scorer::new(&bundle.pipeline, &features, pool).map_err(BundleError::Config)?;
         let Bundle { pipeline, parameters, manifest, path } = bundle;
-        let mut predictor = Predictor { pipeline, features, parameters, global_step: manifest.global_step, scorer };
+        scorer.with(&parameters).map_err(|error| BundleError::damaged(&path.join(VARIABLES_FILE), error))?;
+        let global_step = manifest.global_step;
+        let mut predictor = Predictor { pipeline, features, parameters, global_step, scorer, weights: Weights::Changed };
         manifest.verify(&mut predictor, &path)?;
         Ok(predictor)
     }
 
+    /// The variables.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
     /// Scores a batch.
-    ///
-    /// # Errors
-    /// If the model lacks a variable.
-    pub fn score(&mut self, batch: &FeatureBatch) -> Result<Scores, ParameterError> {
-        self.scorer.score(&self.parameters, batch)
+    pub fn score(&mut self, batch: &FeatureBatch) -> Scores {
+        let weights = std::mem::replace(&mut self.weights, Weights::Unchanged);
+        self.scorer.score(&self.parameters, weights, batch)
     }
 }

@@ -80,14 +80,7 @@ impl Evaluator {
     /// # Errors
     /// If the batch has other rows than the scores.
     pub fn update(&self, metrics: &mut MetricSet, scores: &Scores, batch: &FeatureBatch) -> Result<(), MetricError> {
-        let keys: Vec<&[u64]> = self.key_places.iter().map(|place| batch.keys[*place].as_slice()).collect();
-        metrics.update(&Predictions {
-            labels: &batch.labels[self.label],
-            probabilities: &scores.probabilities,
-            logits: &scores.logits,
-            classes: 1,
-            keys: &keys,
-        })
+        update(metrics, &self.key_places, self.label, scores, batch)
     }
 
     /// Scores all rows of `inputs` with `parameters`; `progress` is told the share of the bytes read.
@@ -105,13 +98,14 @@ impl Evaluator {
         let mut reader = Reader::new(options, self.features.clone())?;
         let limit = self.pipeline.proto.eval_config.as_ref().map_or(0, |eval| u64::from(eval.num_examples()));
         let mut metrics = self.fresh_metrics();
+        let mut scorer = self.scorer.with(parameters)?;
         let (mut batches, mut losses) = (0_u64, 0.0);
         while let Some(batch) = reader.next() {
             let batch = batch?.features;
-            let scores = self.scorer.score(parameters, &batch)?;
+            let scores = scorer.score(&batch);
             losses += mean_loss(&scores, &batch, self.label);
             batches += 1;
-            self.update(&mut metrics, &scores, &batch)?;
+            update(&mut metrics, &self.key_places, self.label, &scores, &batch)?;
             progress(reader.progress());
             if limit > 0 && metrics.rows() >= limit {
                 break;
@@ -139,4 +133,16 @@ fn mean_loss(scores: &Scores, batch: &FeatureBatch, label: usize) -> f64 {
             if count == 0 { 0.0 } else { sum / count as f64 }
         }
     }
+}
+
+/// Adds the scores of a batch to metrics, whose key fields lie at `key_places` among the batch's keys.
+fn update(metrics: &mut MetricSet, key_places: &[usize], label: usize, scores: &Scores, batch: &FeatureBatch) -> Result<(), MetricError> {
+    let keys: Vec<&[u64]> = key_places.iter().map(|place| batch.keys[*place].as_slice()).collect();
+    metrics.update(&Predictions {
+        labels: &batch.labels[label],
+        probabilities: &scores.probabilities,
+        logits: &scores.logits,
+        classes: 1,
+        keys: &keys,
+    })
 }

@@ -420,7 +420,7 @@ impl<'a> Run<'a> {
 impl Golden {
     fn rows(&mut self, parameters: &Parameters) -> Result<GoldenRows, TrainError> {
         let Some(batch) = &self.batch else { return Ok(GoldenRows::default()) };
-        let scores = self.scorer.score(parameters, &batch.features)?;
+        let scores = self.scorer.with(parameters)?.score(&batch.features);
         Ok(GoldenRows::from_batch(&batch.features.kept, &scores.logits, GOLDEN_ROWS))
     }
 }

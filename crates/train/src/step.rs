@@ -8,8 +8,9 @@ use std::sync::Arc;
 use rankmill_config::{Diagnostic, Diagnostics, Pipeline};
 use rankmill_data::{FeatureBatch, FeatureSet};
 use rankmill_graph::ops::lookup::Lookup;
-use rankmill_graph::{Executor, Value};
+use rankmill_graph::{Executor, Value, Weights};
 use rankmill_kernels::elementwise::{add_scaled, scale};
+use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::ids::IdColumn;
 use rankmill_kernels::pool::Pool;
 use rankmill_kernels::view::MatRef;
@@ -178,7 +179,7 @@ impl Trainer {
             .map(|(_, lookup)| (lookup.parameter, RowGradients::new(parameters.entries[lookup.parameter].shape[0])))
             .collect();
         let batch_size = pipeline.proto.data_config.as_ref().map_or(32, |data| data.batch_size()) as usize;
-        let executor = Executor::new(model.graph, &outputs, batch_size);
+        let executor = Executor::new(model.graph, &outputs, batch_size, Precision::F32);
         let slots = optimizer
             .slots()
             .iter()
@@ -271,7 +272,7 @@ impl Trainer {
         let step_seed = self.seed ^ self.global_step.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let feed = BatchFeed::new(batch, step_seed);
         let feed = feed.feed();
-        self.executor.run(&self.parameters.views(), &feed, &self.pool);
+        self.executor.run(&self.parameters.views(), Weights::Changed, &feed, &self.pool);
         let executor = &self.executor;
         let multiplier = self.embedding_multiplier;
         self.pool.for_each(self.lookups.iter_mut().collect(), |table| {

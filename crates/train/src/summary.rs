@@ -3,6 +3,7 @@
 use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::FeatureSet;
 use rankmill_graph::{Executor, Graph, Value};
+use rankmill_kernels::gemm::Precision;
 use rankmill_model::Model;
 use rankmill_nn::layers::Tensors;
 use rankmill_nn::layers::scope::Mode;
@@ -63,7 +64,7 @@ impl ModelSummary {
         let copies = 1 + optimizer.slots().len() as u64;
         let table_rows: u64 =
             inference.graph.parameters().iter().filter(|slot| is_table(&slot.name)).map(|slot| slot.shape.dims[0] as u64).sum();
-        let buffers = |graph: &Graph, outputs: &[Value]| Executor::new(graph.clone(), outputs, 0).bytes(batch_size) as u64;
+        let buffers = |graph: &Graph, outputs: &[Value]| Executor::new(graph.clone(), outputs, 0, Precision::F32).bytes(batch_size) as u64;
         let planned = buffers(&training.graph, &step_outputs(&training, Keep::Needed))
             + buffers(&inference.graph, &[inference.logits, inference.probabilities]);
         // Each row of a table has a place and a stamp for its sparse gradient.

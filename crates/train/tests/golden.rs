@@ -254,9 +254,10 @@ fn evaluate(
     let parameters = Parameters { entries: entries.collect() };
     let mut scorer = Scorer::new(pipeline, features, Arc::clone(pool)).expect("the model can be built");
     let options = ReaderOptions::sequential(pipeline, rows.to_vec()).expect("reading options");
+    let mut scorer = scorer.with(&parameters).expect("all variables are there");
     let (mut logits, mut probabilities) = (Vec::new(), Vec::new());
     for batch in Reader::new(options, features.clone()).expect("the rows can be read") {
-        let scores = scorer.score(&parameters, &batch.expect("the rows are right").features).expect("all variables are there");
+        let scores = scorer.score(&batch.expect("the rows are right").features);
         logits.extend(scores.logits);
         probabilities.extend(scores.probabilities);
     }

@@ -35,13 +35,14 @@ pub(crate) struct EvalArgs {
 pub(crate) fn run(arguments: &EvalArgs, output: &Output) -> anyhow::Result<Outcome> {
     let pool = arguments.threads.pool()?;
     let folder = &arguments.model.model;
-    let Predictor { pipeline, features, parameters, global_step, .. } = Predictor::load(folder, Arc::clone(&pool))?;
-    let inputs = if arguments.input.is_empty() { eval_inputs(&pipeline) } else { arguments.input.clone() };
+    let predictor = Predictor::load(folder, Arc::clone(&pool))?;
+    let Predictor { pipeline, features, global_step, .. } = &predictor;
+    let inputs = if arguments.input.is_empty() { eval_inputs(pipeline) } else { arguments.input.clone() };
     anyhow::ensure!(!inputs.is_empty(), "there is nothing to evaluate on: the config has no eval_input_path; pass --input");
-    let mut evaluator = Evaluator::new(&pipeline, &features, pool)?;
+    let mut evaluator = Evaluator::new(pipeline, features, pool)?;
     evaluator.remarks().iter().for_each(|remark| output.log(Level::Warn, remark));
     let mut progress = Progress::new(output.progress_style(), 1);
-    let evaluation = evaluator.evaluate(&parameters, &inputs, |fraction| progress.update_share(fraction, "evaluating"));
+    let evaluation = evaluator.evaluate(predictor.parameters(), &inputs, |fraction| progress.update_share(fraction, "evaluating"));
     progress.finish();
     let evaluation = evaluation?;
     let skipped = Some(evaluation.report.to_string()).filter(|_| evaluation.report.skipped > 0);
@@ -49,7 +50,7 @@ pub(crate) fn run(arguments: &EvalArgs, output: &Output) -> anyhow::Result<Outco
         metrics: Metrics::from(evaluation.metrics.iter().copied().chain([("loss", evaluation.loss)])),
         rows: evaluation.rows,
         seconds: Metrics::from([("eval", evaluation.seconds)]),
-        steps: global_step,
+        steps: *global_step,
         model: folder.display().to_string(),
         remarks: skipped.into_iter().collect(),
     };

@@ -83,7 +83,7 @@ pub(crate) fn run(arguments: &PredictArgs, output: &Output) -> anyhow::Result<Ou
     let mut sink = PredictionSink::create(&arguments.output, columns)?;
     let mut progress = Progress::new(output.progress_style(), 1);
     while let Some(batch) = reader.next().transpose()? {
-        let scores = predictor.score(&batch.features)?;
+        let scores = predictor.score(&batch.features);
         let kept = batch.features.kept.iter().map(|column| SinkValues::Text { offsets: &column.offsets, bytes: &column.bytes });
         let scores = [SinkValues::Float(&scores.probabilities), SinkValues::Float(&scores.logits)];
         sink.write(&kept.chain(scores).collect::<Vec<_>>())?;

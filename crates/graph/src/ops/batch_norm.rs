@@ -3,7 +3,7 @@
 //!
 //! Backward, with `x̂ = (x - μ)·r`, `r = 1 / sqrt(σ² + ε)`: `dβ = Σ dy`, `dγ = Σ dy ⊙ x̂`, `dx = γ·r·(dy - dβ/B - x̂·dγ/B)`.
 
-use rankmill_kernels::elementwise;
+use rankmill_kernels::rows;
 use rankmill_kernels::substrate::ROW_BLOCK;
 use rankmill_kernels::view::{MatMut, MatRef};
 
@@ -41,18 +41,8 @@ impl Op for BatchMoments {
     }
 
     fn partial(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: &mut [f32]) {
-        output.fill(0.0);
-        let rows = inputs[0].rows();
         let (mean, deviations) = output.split_at_mut(output.len() / 2);
-        for i in 0..rows {
-            elementwise::add_assign(mean, inputs[0].row(i));
-        }
-        mean.iter_mut().for_each(|value| *value /= rows as f32);
-        let mut centred = vec![0.0; mean.len()];
-        for i in 0..rows {
-            elementwise::subtract(&mut centred, inputs[0].row(i), mean);
-            elementwise::add_product(deviations, &centred, &centred);
-        }
+        rows::column_moments(mean, deviations, inputs[0]);
     }
 
     fn combine(&self, rows: usize, partials: MatRef<'_>, mut output: MatMut<'_>) {
@@ -80,7 +70,7 @@ impl Op for BatchMoments {
     }
 }
 
-/// Normalisation by given statistics. Inputs `x [B, N]`, `[μ, σ²] [2N]`, `γ [N]`, `β [N]` → `[B, N]`. The gradient is that of
+/// Normalisation by given statistics; before a graph runs it becomes [`NormCoefficients`] and [`ColumnAffine`]. Inputs `x [B, N]`, `[μ, σ²] [2N]`, `γ [N]`, `β [N]` → `[B, N]`. The gradient is that of
 /// training: the statistics must be the [`BatchMoments`] of `x`.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNorm {
@@ -103,18 +93,15 @@ impl Op for BatchNorm {
         Ok(inputs[0].clone())
     }
 
-    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
-        let (mean, variance) = inputs[1].row(0).split_at(inputs[0].cols());
-        normalise(inputs[0], mean, variance, inputs[2].row(0), inputs[3].row(0), self.epsilon, self.relu, output);
-    }
-
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         debug_assert!(!self.relu, "fusion comes after differentiation");
         let (x, moments, gamma) = (inputs[0], inputs[1], inputs[2]);
         let width = backward.shape(gamma).elements();
-        let sums = backward.add(BatchNormSums { epsilon: self.epsilon }, &[x, moments, upstream])?;
+        let inverse = backward.add(InverseDeviations { epsilon: self.epsilon, width }, &[moments])?;
+        let sums = backward.add(BatchNormSums, &[x, moments, inverse, upstream])?;
         let dx = if backward.wants(x) {
-            Some(backward.add(BatchNormGradient { epsilon: self.epsilon }, &[x, moments, gamma, sums, upstream])?)
+            let coefficients = backward.add(GradientCoefficients, &[inverse, gamma, sums])?;
+            Some(backward.add(BatchNormGradient, &[x, moments, coefficients, upstream])?)
         } else {
             None
         };
@@ -129,20 +116,7 @@ impl Op for BatchNorm {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the formula has this many symbols")]
-fn normalise(x: MatRef<'_>, mean: &[f32], variance: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32, relu: bool, mut output: MatMut<'_>) {
-    // TensorFlow's order of operations: what follows is sensitive to the last bits of large means.
-    let scale: Vec<f32> = inverse_deviations(variance, epsilon).iter().zip(gamma).map(|(r, g)| r * g).collect();
-    let shift: Vec<f32> = beta.iter().zip(mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
-    for i in 0..output.rows() {
-        elementwise::scale_and_shift(output.row(i), x.row(i), &scale, &shift);
-        if relu {
-            elementwise::relu_in_place(output.row(i));
-        }
-    }
-}
-
-/// Normalisation by moving statistics. Inputs `x [B, N]`, `γ`, `β`, moving mean, moving variance, `[N]` each → `[B, N]`.
+/// Normalisation by moving statistics; before a graph runs it becomes [`NormCoefficients`] and [`ColumnAffine`]. Inputs `x [B, N]`, `γ`, `β`, moving mean, moving variance, `[N]` each → `[B, N]`.
 #[derive(Clone, Copy, Debug)]
 pub struct MovingNorm {
     /// Added to the variance.
@@ -162,24 +136,121 @@ impl Op for MovingNorm {
         }
         Ok(inputs[0].clone())
     }
+}
 
-    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
-        let [gamma, beta, mean, variance] = [1, 2, 3, 4].map(|i| inputs[i].row(0));
-        normalise(inputs[0], mean, variance, gamma, beta, self.epsilon, self.relu, output);
+/// Where [`NormCoefficients`] finds the statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Statistics {
+    /// Inputs `[μ, σ²] [2N]`, `γ`, `β`.
+    Moments,
+    /// Inputs `γ`, `β`, `μ`, `σ²`.
+    Moving,
+}
+
+/// What a normalisation does to each column: `[γ·r, β - μ·γ·r]`, `[2N]`, from statistics, `γ` and `β`.
+#[derive(Clone, Copy, Debug)]
+pub struct NormCoefficients {
+    epsilon: f32,
+    width: usize,
+    statistics: Statistics,
+}
+
+impl NormCoefficients {
+    /// From `[μ, σ²] [2N]`, `γ`, `β`, for N columns.
+    pub fn of_moments(epsilon: f32, width: usize) -> NormCoefficients {
+        NormCoefficients { epsilon, width, statistics: Statistics::Moments }
+    }
+
+    /// From `γ`, `β`, `μ`, `σ²`, for N columns.
+    pub fn of_moving(epsilon: f32, width: usize) -> NormCoefficients {
+        NormCoefficients { epsilon, width, statistics: Statistics::Moving }
     }
 }
 
-/// `[dγ, dβ]`, `[2N]`, from `x`, `[μ, σ²]`, `dy`.
-#[derive(Clone, Copy, Debug)]
-pub struct BatchNormSums {
-    /// Added to the variance.
-    pub epsilon: f32,
+impl Op for NormCoefficients {
+    fn name(&self) -> &'static str {
+        "batch norm coefficients"
+    }
+
+    fn infer(&self, _: &[&Shape]) -> Result<Shape, String> {
+        Ok(Shape::fixed(&[2 * self.width]))
+    }
+
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        let row = |i: usize| inputs[i].row(0);
+        let (gamma, beta, mean, variance) = match self.statistics {
+            Statistics::Moments => (row(1), row(2), &row(0)[..self.width], &row(0)[self.width..]),
+            Statistics::Moving => (row(0), row(1), row(2), row(3)),
+        };
+        let (scale, shift) = output.row(0).split_at_mut(self.width);
+        // TensorFlow's order of operations: what follows is sensitive to the last bits of large means.
+        for j in 0..self.width {
+            scale[j] = inverse_deviation(variance[j], self.epsilon) * gamma[j];
+            shift[j] = beta[j] - mean[j] * scale[j];
+        }
+    }
 }
 
-/// `1 / sqrt(σ² + ε)` of each column.
-fn inverse_deviations(variance: &[f32], epsilon: f32) -> Vec<f32> {
-    variance.iter().map(|v| 1.0 / (v + epsilon).sqrt()).collect()
+/// `x ⊙ scale + shift`, or its positive part: `x [B, N]`, `[scale, shift] [2N]` → `[B, N]`.
+#[derive(Clone, Copy, Debug)]
+pub struct ColumnAffine {
+    /// Whether a ReLU follows.
+    pub relu: bool,
 }
+
+impl Op for ColumnAffine {
+    fn name(&self) -> &'static str {
+        "scale and shift"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        if !inputs[0].batch || inputs[1].elements() != 2 * inputs[0].elements() {
+            return Err("scale and shift need one element for each column".to_owned());
+        }
+        Ok(inputs[0].clone())
+    }
+
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
+        let (scale, shift) = inputs[1].row(0).split_at(output.cols());
+        rows::affine(output, inputs[0], scale, shift, self.relu);
+    }
+
+    fn cost(&self, _: &[&Shape], output: &Shape) -> Cost {
+        Cost { flops_per_row: 2.0 * output.elements() as f64 }
+    }
+}
+
+/// `r = 1 / sqrt(σ² + ε)` of each column: `[μ, σ²] [2N]` → `[N]`.
+#[derive(Clone, Copy, Debug)]
+pub struct InverseDeviations {
+    /// Added to the variance.
+    pub epsilon: f32,
+    /// N.
+    pub width: usize,
+}
+
+fn inverse_deviation(variance: f32, epsilon: f32) -> f32 {
+    1.0 / (variance + epsilon).sqrt()
+}
+
+impl Op for InverseDeviations {
+    fn name(&self) -> &'static str {
+        "inverse deviations"
+    }
+
+    fn infer(&self, _: &[&Shape]) -> Result<Shape, String> {
+        Ok(Shape::fixed(&[self.width]))
+    }
+
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        let variance = &inputs[0].row(0)[self.width..];
+        output.row(0).iter_mut().zip(variance).for_each(|(r, v)| *r = inverse_deviation(*v, self.epsilon));
+    }
+}
+
+/// `[dγ, dβ]`, `[2N]`, from `x`, `[μ, σ²]`, `r`, `dy`.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNormSums;
 
 impl Op for BatchNormSums {
     fn name(&self) -> &'static str {
@@ -201,17 +272,9 @@ impl Op for BatchNormSums {
     fn partial(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: &mut [f32]) {
         output.fill(0.0);
         let (d_gamma, d_beta) = output.split_at_mut(output.len() / 2);
-        let (mean, variance) = inputs[1].row(0).split_at(d_gamma.len());
-        let mut centred = vec![0.0; d_gamma.len()];
-        for i in 0..inputs[0].rows() {
-            let dy = inputs[2].row(i);
-            elementwise::subtract(&mut centred, inputs[0].row(i), mean);
-            elementwise::add_product(d_gamma, &centred, dy);
-            elementwise::add_assign(d_beta, dy);
-        }
-        for (sum, scale) in d_gamma.iter_mut().zip(inverse_deviations(variance, self.epsilon)) {
-            *sum *= scale;
-        }
+        let mean = &inputs[1].row(0)[..d_gamma.len()];
+        rows::batch_norm_sums(d_gamma, d_beta, inputs[0], mean, inputs[3]);
+        d_gamma.iter_mut().zip(inputs[2].row(0)).for_each(|(sum, r)| *sum *= r);
     }
 
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {
@@ -219,12 +282,36 @@ impl Op for BatchNormSums {
     }
 }
 
-/// `dx` from `x`, `[μ, σ²]`, `γ`, `[dγ, dβ]`, `dy`.
+/// `[a, b, c]`, `[3N]`, of `dx = a·dy + b·(x - μ) + c`, from `r`, `γ`, `[dγ, dβ]`.
 #[derive(Clone, Copy, Debug)]
-pub struct BatchNormGradient {
-    /// Added to the variance.
-    pub epsilon: f32,
+pub struct GradientCoefficients;
+
+impl Op for GradientCoefficients {
+    fn name(&self) -> &'static str {
+        "batch norm gradient coefficients"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        Ok(Shape::fixed(&[3 * inputs[0].elements()]))
+    }
+
+    fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        let rows = context.rows as f32;
+        let (inverse, gamma) = (inputs[0].row(0), inputs[1].row(0));
+        let (d_gamma, d_beta) = inputs[2].row(0).split_at(gamma.len());
+        let (a, rest) = output.row(0).split_at_mut(gamma.len());
+        let (b, c) = rest.split_at_mut(gamma.len());
+        for j in 0..gamma.len() {
+            a[j] = inverse[j] * gamma[j];
+            b[j] = -a[j] * inverse[j] * d_gamma[j] / rows;
+            c[j] = -a[j] * d_beta[j] / rows;
+        }
+    }
 }
+
+/// `dx` from `x`, `[μ, σ²]`, `[a, b, c]`, `dy`.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNormGradient;
 
 impl Op for BatchNormGradient {
     fn name(&self) -> &'static str {
@@ -235,21 +322,11 @@ impl Op for BatchNormGradient {
         Ok(inputs[0].clone())
     }
 
-    fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
-        let width = inputs[0].cols();
-        let rows = context.rows as f32;
-        let (mean, variance) = inputs[1].row(0).split_at(width);
-        let (d_gamma, d_beta) = inputs[3].row(0).split_at(width);
-        let inverse = inverse_deviations(variance, self.epsilon);
-        // dx = a·dy + b·(x - μ) + c, with one a, b, c for each column.
-        let a: Vec<f32> = inverse.iter().zip(inputs[2].row(0)).map(|(r, g)| r * g).collect();
-        let b: Vec<f32> = (0..width).map(|j| -a[j] * inverse[j] * d_gamma[j] / rows).collect();
-        let c: Vec<f32> = (0..width).map(|j| -a[j] * d_beta[j] / rows).collect();
-        for i in 0..output.rows() {
-            let dx = output.row(i);
-            elementwise::centre_scale_shift(dx, inputs[0].row(i), mean, &b, &c);
-            elementwise::add_product(dx, inputs[4].row(i), &a);
-        }
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
+        let width = output.cols();
+        let coefficients = inputs[2].row(0);
+        let part = |i: usize| &coefficients[i * width..(i + 1) * width];
+        rows::batch_norm_gradient(output, inputs[0], inputs[3], &inputs[1].row(0)[..width], [part(0), part(1), part(2)]);
     }
 
     fn cost(&self, _: &[&Shape], output: &Shape) -> Cost {

@@ -3,8 +3,7 @@
 //! Backward, with `x̂ = (x - μ)·r`, `r = 1 / sqrt(σ² + ε)`, `g = dy ⊙ γ`: `dx = r·(g - mean(g) - x̂·mean(g ⊙ x̂))`,
 //! `dγ = Σ dy ⊙ x̂`, `dβ = Σ dy`. The row statistics are computed again rather than kept.
 
-use rankmill_kernels::elementwise;
-use rankmill_kernels::reduce::{layer_norm_sums, moments};
+use rankmill_kernels::rows;
 use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
@@ -22,11 +21,6 @@ pub struct LayerNorm {
     pub relu: bool,
 }
 
-fn statistics(x: &[f32], epsilon: f32) -> (f32, f32) {
-    let (mean, variance) = moments(x);
-    (mean, 1.0 / (variance + epsilon).sqrt())
-}
-
 impl Op for LayerNorm {
     fn name(&self) -> &'static str {
         "layer norm"
@@ -40,19 +34,8 @@ impl Op for LayerNorm {
         Ok(inputs[0].clone())
     }
 
-    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
-        let (gamma, beta) = (inputs[1].row(0), inputs[2].row(0));
-        let mut normalised = vec![0.0; gamma.len()];
-        for i in 0..output.rows() {
-            let x = inputs[0].row(i);
-            let (mean, scale) = statistics(x, self.epsilon);
-            elementwise::centre_and_scale(&mut normalised, x, mean, scale);
-            let y = output.row(i);
-            elementwise::scale_and_shift(y, &normalised, gamma, beta);
-            if self.relu {
-                elementwise::relu_in_place(y);
-            }
-        }
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
+        rows::layer_norm(output, inputs[0], inputs[1].row(0), inputs[2].row(0), self.epsilon, self.relu);
     }
 
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
@@ -89,28 +72,12 @@ impl Op for LayerNormGradient {
         Ok(inputs[0].clone())
     }
 
-    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
-        let gamma = inputs[1].row(0);
-        let width = gamma.len() as f32;
-        let mut weighted = vec![0.0; gamma.len()];
-        for i in 0..output.rows() {
-            let x = inputs[0].row(i);
-            let (mean, scale) = statistics(x, self.epsilon);
-            elementwise::multiply(&mut weighted, inputs[2].row(i), gamma);
-            let (sum, product) = layer_norm_sums(x, &weighted, mean, scale);
-            finish(output.row(i), x, &weighted, mean, scale, sum / width, product / width);
-        }
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
+        rows::layer_norm_gradient(output, inputs[0], inputs[1].row(0), inputs[2], self.epsilon);
     }
 
     fn cost(&self, _: &[&Shape], output: &Shape) -> Cost {
         Cost { flops_per_row: 14.0 * output.elements() as f64 }
-    }
-}
-
-fn finish(dx: &mut [f32], x: &[f32], weighted: &[f32], mean: f32, scale: f32, average: f32, projection: f32) {
-    elementwise::centre_and_scale(dx, x, mean, scale);
-    for (dx, g) in dx.iter_mut().zip(weighted) {
-        *dx = scale * (g - average - *dx * projection);
     }
 }
 
@@ -141,14 +108,7 @@ impl Op for LayerNormParameterGradient {
     fn partial(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: &mut [f32]) {
         output.fill(0.0);
         let (d_gamma, d_beta) = output.split_at_mut(output.len() / 2);
-        let mut normalised = vec![0.0; d_gamma.len()];
-        for i in 0..inputs[0].rows() {
-            let (x, dy) = (inputs[0].row(i), inputs[1].row(i));
-            let (mean, scale) = statistics(x, self.epsilon);
-            elementwise::centre_and_scale(&mut normalised, x, mean, scale);
-            elementwise::add_product(d_gamma, &normalised, dy);
-            elementwise::add_assign(d_beta, dy);
-        }
+        rows::layer_norm_parameter_sums(d_gamma, d_beta, inputs[0], inputs[1], self.epsilon);
     }
 
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {

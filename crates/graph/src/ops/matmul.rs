@@ -1,10 +1,13 @@
 //! Products with a weight matrix: `y = x·W`, `y = x·Wᵀ`, each optionally on top of a given value or followed by bias and ReLU, and
 //! the gradient of the weights, `dW = xᵀ·dy`.
+//!
+//! [`MatMul`] is what graphs are built from. Before a graph runs, its weights are packed ([`Pack`]) once for all products that use them
+//! the same way, and the product becomes a [`PackedProduct`], or a [`ColumnProduct`] when there is a single output column.
 
 use std::ops::Range;
 
-use rankmill_kernels::elementwise;
-use rankmill_kernels::gemm::{Orientation, Output, gemm};
+use rankmill_kernels::gemm::{self, Orientation, PANEL, Packed, PackedShape, Precision};
+use rankmill_kernels::substrate::{Blocks, Cut};
 use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
@@ -43,39 +46,44 @@ impl MatMul {
     pub const TRANSPOSED: MatMul = MatMul { weights: Orientation::Transposed, epilogue: Epilogue::None };
 }
 
+impl Epilogue {
+    /// The same for the kernels; `inputs` are those of the product.
+    fn of<'a>(self, inputs: &[MatRef<'a>]) -> gemm::Epilogue<'a> {
+        let bias = match self {
+            Epilogue::Bias | Epilogue::BiasRelu => Some(inputs[2].row(0)),
+            Epilogue::None | Epilogue::Relu | Epilogue::Accumulate => None,
+        };
+        let relu = matches!(self, Epilogue::Relu | Epilogue::BiasRelu);
+        gemm::Epilogue { accumulate: self == Epilogue::Accumulate, bias, relu }
+    }
+
+    fn in_place(self) -> Option<usize> {
+        (self == Epilogue::Accumulate).then_some(2)
+    }
+}
+
+impl MatMul {
+    /// Rows and columns of the weights as they are used, `(K, N)`.
+    pub(crate) fn extent(&self, weights: &Shape) -> Option<(usize, usize)> {
+        match (weights.batch, weights.dims.as_slice(), self.weights) {
+            (false, &[k, n], Orientation::Plain) | (false, &[n, k], Orientation::Transposed) => Some((k, n)),
+            _ => None,
+        }
+    }
+}
+
 impl Op for MatMul {
     fn name(&self) -> &'static str {
         "matmul"
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
-        let (x, w) = (inputs[0], inputs[1]);
-        let [rows, cols] = w.dims[..] else { return Err("the weights are a matrix".to_owned()) };
-        if w.batch || !x.batch || x.dims.len() != 1 {
-            return Err("a matrix with batch rows is multiplied by a weight matrix".to_owned());
-        }
-        let (k, n) = if self.weights == Orientation::Plain { (rows, cols) } else { (cols, rows) };
-        if x.width() != k {
-            return Err(format!("rows of width {} meet weights for width {k}", x.width()));
-        }
-        Ok(Shape::batch(&[n]))
-    }
-
-    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
-        let mode = if self.epilogue == Epilogue::Accumulate { Output::Accumulate } else { Output::Overwrite };
-        gemm(output.reborrow(), mode, inputs[0], Orientation::Plain, inputs[1], self.weights);
-        for i in 0..output.rows() {
-            match self.epilogue {
-                Epilogue::None | Epilogue::Accumulate => break,
-                Epilogue::Relu => elementwise::relu_in_place(output.row(i)),
-                Epilogue::Bias => elementwise::add_bias(output.row(i), inputs[2].row(0)),
-                Epilogue::BiasRelu => elementwise::add_bias_relu(output.row(i), inputs[2].row(0)),
-            }
-        }
+        let Some((k, n)) = self.extent(inputs[1]) else { return Err("the weights are a matrix".to_owned()) };
+        product_shape(inputs[0], k, n)
     }
 
     fn in_place(&self) -> Option<usize> {
-        (self.epilogue == Epilogue::Accumulate).then_some(2)
+        self.epilogue.in_place()
     }
 
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
@@ -83,25 +91,135 @@ impl Op for MatMul {
         let (x, w) = (inputs[0], inputs[1]);
         let other = if self.weights == Orientation::Plain { MatMul::TRANSPOSED } else { MatMul::PLAIN };
         let dx = if backward.wants(x) { Some(backward.add(other, &[upstream, w])?) } else { None };
+        let gradient = WeightGradient { precision: Precision::F32 };
         let dw = match (backward.wants(w), self.weights) {
             (false, _) => None,
-            (true, Orientation::Plain) => Some(backward.add(WeightGradient, &[x, upstream])?),
-            (true, Orientation::Transposed) => Some(backward.add(WeightGradient, &[upstream, x])?),
+            (true, Orientation::Plain) => Some(backward.add(gradient, &[x, upstream])?),
+            (true, Orientation::Transposed) => Some(backward.add(gradient, &[upstream, x])?),
         };
         Ok(vec![dx, dw])
     }
 
     fn cost(&self, inputs: &[&Shape], output: &Shape) -> Cost {
-        Cost { flops_per_row: 2.0 * inputs[0].width() as f64 * output.width() as f64 }
+        product_cost(inputs[0].width(), output.width())
+    }
+}
+
+fn product_shape(x: &Shape, k: usize, n: usize) -> Result<Shape, String> {
+    if !x.batch || x.dims.len() != 1 {
+        return Err("a matrix with batch rows is multiplied by a weight matrix".to_owned());
+    }
+    if x.width() != k {
+        return Err(format!("rows of width {} meet weights for width {k}", x.width()));
+    }
+    Ok(Shape::batch(&[n]))
+}
+
+fn product_cost(k: usize, n: usize) -> Cost {
+    Cost { flops_per_row: 2.0 * k as f64 * n as f64 }
+}
+
+/// Weights `[K, N]`, or `[N, K]` used transposed → their panels, `[panels, elements]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Pack {
+    /// Whether the weights are used transposed.
+    pub weights: Orientation,
+    /// What they become.
+    pub packed: PackedShape,
+}
+
+impl Op for Pack {
+    fn name(&self) -> &'static str {
+        "pack weights"
+    }
+
+    fn infer(&self, _: &[&Shape]) -> Result<Shape, String> {
+        Ok(Shape::fixed(&[self.packed.panels(), self.packed.panel_elements()]))
+    }
+
+    fn execution(&self) -> Execution {
+        Execution::Blocks
+    }
+
+    fn blocks(&self, output: &Shape) -> Blocks {
+        Blocks { cut: Cut::Rows, unit: 1, count: (output.elements() / BLOCK_ELEMENTS).clamp(1, output.dims[0].max(1)) }
+    }
+
+    fn block(&self, inputs: &[MatRef<'_>], range: Range<usize>, output: MatMut<'_>) {
+        gemm::pack(output, range.start, self.packed, inputs[0], self.weights);
+    }
+}
+
+/// `x [B, K]` times packed weights → `[B, N]`; a third input as the epilogue asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct PackedProduct {
+    /// The weights.
+    pub packed: PackedShape,
+    /// What follows.
+    pub epilogue: Epilogue,
+}
+
+impl Op for PackedProduct {
+    fn name(&self) -> &'static str {
+        "product"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        product_shape(inputs[0], self.packed.k, self.packed.n)
+    }
+
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
+        gemm::product(output, inputs[0], Packed::new(inputs[1], self.packed), self.epilogue.of(inputs));
+    }
+
+    fn in_place(&self) -> Option<usize> {
+        self.epilogue.in_place()
+    }
+
+    fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
+        product_cost(self.packed.k, self.packed.n)
+    }
+}
+
+/// `x [B, K]` times weights of K elements → `[B, 1]`; a third input as the epilogue asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct ColumnProduct {
+    /// What follows.
+    pub epilogue: Epilogue,
+}
+
+impl Op for ColumnProduct {
+    fn name(&self) -> &'static str {
+        "product with a column"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        product_shape(inputs[0], inputs[1].elements(), 1)
+    }
+
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
+        let weights = inputs[1].as_slice().expect("tensors without batch rows are contiguous");
+        gemm::product_with_column(output, inputs[0], weights, self.epilogue.of(inputs));
+    }
+
+    fn in_place(&self) -> Option<usize> {
+        self.epilogue.in_place()
+    }
+
+    fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {
+        product_cost(inputs[0].width(), 1)
     }
 }
 
 /// `xᵀ · dy`: `x [B, K]`, `dy [B, N]` → `[K, N]`.
 #[derive(Clone, Copy, Debug)]
-pub struct WeightGradient;
+pub struct WeightGradient {
+    /// How the factors are represented.
+    pub precision: Precision,
+}
 
-/// Output elements of a block: small enough that a few threads share a layer evenly, large enough that packing does not show.
-const BLOCK_ELEMENTS: usize = 1 << 16;
+/// Output elements of a block of panels or of a weight gradient: small enough that a few threads share a layer evenly.
+const BLOCK_ELEMENTS: usize = 1 << 15;
 
 impl Op for WeightGradient {
     fn name(&self) -> &'static str {
@@ -119,16 +237,18 @@ impl Op for WeightGradient {
         Execution::Blocks
     }
 
-    fn blocks(&self, output: &Shape) -> usize {
-        (output.elements() / BLOCK_ELEMENTS).clamp(1, 8).min(output.dims[0])
+    fn blocks(&self, output: &Shape) -> Blocks {
+        // A block packs its columns of `dy` and reads all of `x`, so it takes at least four panels where there are as many.
+        let most = output.dims[1].div_ceil(4 * PANEL).max(1);
+        Blocks { cut: Cut::Columns, unit: PANEL, count: (output.elements() / BLOCK_ELEMENTS).clamp(1, most) }
     }
 
     fn block(&self, inputs: &[MatRef<'_>], range: Range<usize>, output: MatMut<'_>) {
-        let x = inputs[0].cols_range(range.start, range.len());
-        gemm(output, Output::Overwrite, x, Orientation::Transposed, inputs[1], Orientation::Plain);
+        let dy = inputs[1].cols_range(range.start, range.len());
+        gemm::weight_gradient(output, inputs[0], dy, self.precision);
     }
 
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {
-        Cost { flops_per_row: 2.0 * inputs[0].width() as f64 * inputs[1].width() as f64 }
+        product_cost(inputs[0].width(), inputs[1].width())
     }
 }
