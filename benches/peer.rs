@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use rankmill_kernels::gemm::Precision;
+
 /// The two sizes that are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Size {
@@ -26,6 +28,8 @@ impl Size {
 pub(crate) struct Options {
     pub(crate) size: Size,
     pub(crate) threads: usize,
+    /// How the factors of products are represented.
+    pub(crate) precision: Precision,
     /// Length of a window, in seconds.
     pub(crate) seconds: f64,
     /// Number of windows.
@@ -36,7 +40,7 @@ pub(crate) struct Options {
     pub(crate) dump: Option<PathBuf>,
 }
 
-const USAGE: &str = "options: --size small|large  --threads N  --seconds S  --windows N  --follow  --dump FILE";
+const USAGE: &str = "options: --size small|large  --threads N  --precision f32|bf16  --seconds S  --windows N  --follow  --dump FILE";
 
 /// Reads the options, runs `program`, and turns its error into a message and an exit code.
 pub(crate) fn main(program: impl FnOnce(&Options) -> Result<(), Box<dyn std::error::Error>>) -> ExitCode {
@@ -54,7 +58,8 @@ pub(crate) fn main(program: impl FnOnce(&Options) -> Result<(), Box<dyn std::err
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
-    let mut options = Options { size: Size::Small, threads: 1, seconds: 1.0, windows: 10, follow: false, dump: None };
+    let mut options =
+        Options { size: Size::Small, threads: 1, precision: Precision::F32, seconds: 1.0, windows: 10, follow: false, dump: None };
     while let Some(name) = arguments.next() {
         if name == "--follow" {
             options.follow = true;
@@ -70,6 +75,13 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
                 }
             }
             "--threads" => options.threads = value.parse().ok().filter(|threads| *threads > 0)?,
+            "--precision" => {
+                options.precision = match value.as_str() {
+                    "f32" => Precision::F32,
+                    "bf16" => Some(Precision::Bf16).filter(|precision| precision.is_supported())?,
+                    _ => return None,
+                }
+            }
             "--seconds" => options.seconds = value.parse().ok().filter(|seconds| *seconds > 0.0)?,
             "--windows" => options.windows = value.parse().ok().filter(|windows| *windows > 0)?,
             "--dump" => options.dump = Some(value.into()),

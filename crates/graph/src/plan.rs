@@ -1,7 +1,7 @@
 //! From a graph to phases and buffers.
 //!
 //! A value is available to row steps of the phase in which it is computed row by row, or of the next one if it is a sum over
-//! rows or has no rows. Weight gradients, which nobody waits for, all go to the last phase. A batch tensor lives in a column range
+//! rows or has no rows. Weight gradients are computed at the end of the phase that computes what they read. A batch tensor lives in a column range
 //! of a buffer: that of the concatenation or in-place result it is part of, or its own; buffers of equal width are used again
 //! when all tensors in them are done.
 
@@ -9,6 +9,7 @@ use rankmill_kernels::substrate::{BlockStep, Layout, Phase, Place, Program, RowS
 
 use crate::graph::{Graph, Value};
 use crate::op::Execution;
+use crate::shape::Shape;
 
 /// A program and where each value of the graph is after a run.
 pub(crate) struct Plan {
@@ -75,22 +76,26 @@ fn constants(graph: &Graph) -> Vec<bool> {
     constant
 }
 
+/// Columns of the tensors that weight gradients of one phase read. When there are more, the row steps after them wait for the next
+/// phase, which costs a barrier, and finds the buffers of these tensors free and still in cache.
+const PENDING_COLUMNS: usize = 1024;
+
 /// When each value is ready, and the number of phases in the prologue, in which the values are computed that depend on parameters
 /// alone.
 fn schedule(graph: &Graph) -> (Vec<Ready>, usize) {
     let constant = constants(graph);
     let mut ready: Vec<Ready> = vec![Ready::Before; graph.nodes.len()];
-    let mut consumed = vec![false; graph.nodes.len()];
     let mut prologue = 0;
     for in_prologue in [true, false] {
-        let base = prologue;
+        // The first phase that has not been given enough to do.
+        let mut open = prologue;
+        let mut pending = 0;
         for (i, node) in graph.nodes.iter().enumerate() {
             if constant[i] != in_prologue {
                 continue;
             }
-            let for_rows = node.inputs.iter().map(|input| ready[input.0].for_rows()).fold(base, usize::max);
-            let for_serial = node.inputs.iter().map(|input| ready[input.0].for_serial()).fold(base, usize::max);
-            node.inputs.iter().for_each(|input| consumed[input.0] = true);
+            let for_rows = node.inputs.iter().map(|input| ready[input.0].for_rows()).fold(open, usize::max);
+            let for_serial = node.inputs.iter().map(|input| ready[input.0].for_serial()).fold(open, usize::max);
             ready[i] = match node.op.execution() {
                 Execution::Parameter(_) | Execution::DenseInput(_) => Ready::Before,
                 Execution::Map if node.shape.batch => Ready::Rows(for_rows),
@@ -103,12 +108,16 @@ fn schedule(graph: &Graph) -> (Vec<Ready>, usize) {
             if in_prologue && ready[i] != Ready::Before {
                 prologue = prologue.max(ready[i].for_rows());
             }
-        }
-    }
-    let last = ready.iter().map(|ready| ready.for_serial()).max().unwrap_or(0);
-    for (i, ready) in ready.iter_mut().enumerate() {
-        if let (Ready::Blocks(_), false) = (*ready, consumed[i]) {
-            *ready = Ready::Blocks(last);
+            if let (Ready::Blocks(phase), false) = (ready[i], in_prologue) {
+                if phase > open {
+                    (open, pending) = (phase, 0);
+                }
+                pending +=
+                    node.inputs.iter().map(|input| graph.shape(*input)).filter(|shape| shape.batch).map(Shape::elements).sum::<usize>();
+                if pending >= PENDING_COLUMNS {
+                    (open, pending) = (phase + 1, 0);
+                }
+            }
         }
     }
     (ready, prologue)

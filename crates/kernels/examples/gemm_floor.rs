@@ -1,8 +1,8 @@
 //! The matrix products of one MaskNet training step and nothing else: the speed that a step could reach if all the rest were free.
 //!
-//! As the executor does it: every thread computes forward products and input gradients for its own rows, then the threads share the
-//! weight gradients, cut into blocks of their rows. The products form the network's chains (each reads what the previous one wrote),
-//! without biases, norms and activations in between.
+//! As the executor does it: the weights are packed once, tiles of rows run through all forward products and all input gradients, then
+//! the threads share the weight gradients, cut into blocks of their columns. The products form the network's chains (each reads what
+//! the previous one wrote), without biases, norms and activations in between.
 
 #[path = "../../../benches/peer.rs"]
 mod peer;
@@ -10,12 +10,12 @@ mod peer;
 use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use peer::{Options, Size};
 use rankmill_kernels::gemm::Orientation::{Plain, Transposed};
-use rankmill_kernels::gemm::{Output, gemm};
+use rankmill_kernels::gemm::{Epilogue, Orientation, PANEL, Packed, PackedShape, Precision, pack, product, weight_gradient};
 use rankmill_kernels::view::{MatMut, MatRef};
 
 const BLOCKS: usize = 3;
@@ -23,8 +23,9 @@ const AGGREGATION: usize = 512;
 const BLOCK_OUTPUT: usize = 256;
 const HIDDEN: [usize; 2] = [512, 256];
 
-/// Elements of a block of a weight gradient; the executor's number.
-const BLOCK_ELEMENTS: usize = 1 << 16;
+/// Elements of a block of a weight gradient, and rows of a tile; the executor's numbers.
+const BLOCK_ELEMENTS: usize = 1 << 15;
+const TILE_ROWS: usize = 128;
 
 /// `y = x·W` with its two gradients.
 struct Product {
@@ -38,17 +39,42 @@ struct Product {
     k: usize,
     n: usize,
     weights: Vec<f32>,
+    /// The weights as the forward product and the input gradient read them.
+    packed: [RwLock<Panels>; 2],
+}
+
+/// A packed matrix.
+struct Panels {
+    shape: PackedShape,
+    data: Vec<f32>,
+}
+
+impl Panels {
+    fn new(k: usize, n: usize, precision: Precision) -> RwLock<Panels> {
+        let shape = PackedShape { k, n, precision };
+        RwLock::new(Panels { shape, data: vec![0.0; shape.panels() * shape.panel_elements()] })
+    }
+
+    fn pack(&mut self, weights: MatRef<'_>, orientation: Orientation) {
+        let (panels, elements) = (self.shape.panels(), self.shape.panel_elements());
+        pack(MatMut::new(&mut self.data, panels, elements), 0, self.shape, weights, orientation);
+    }
+
+    fn view(&self) -> Packed<'_> {
+        Packed::new(MatRef::new(&self.data, self.shape.panels(), self.shape.panel_elements()), self.shape)
+    }
 }
 
 /// The network: widths of its tensors and its products, in forward order.
 struct Network {
     widths: Vec<usize>,
     products: Vec<Product>,
+    precision: Precision,
 }
 
 impl Network {
-    fn masknet(input: usize) -> Network {
-        let mut network = Network { widths: vec![input, BLOCKS * BLOCK_OUTPUT], products: Vec::new() };
+    fn masknet(input: usize, precision: Precision) -> Network {
+        let mut network = Network { widths: vec![input, BLOCKS * BLOCK_OUTPUT], products: Vec::new(), precision };
         let joined = 1;
         for block in 0..BLOCKS {
             let aggregated = network.product(0, AGGREGATION);
@@ -68,7 +94,8 @@ impl Network {
         self.widths.push(n);
         let scale = (12.0 / k as f32).sqrt();
         let weights = numbers(k * n, y as u32).into_iter().map(|value| value * scale).collect();
-        self.products.push(Product { x, y, dy: (y, 0), k, n, weights });
+        let packed = [Panels::new(k, n, self.precision), Panels::new(n, k, self.precision)];
+        self.products.push(Product { x, y, dy: (y, 0), k, n, weights, packed });
         y
     }
 }
@@ -96,24 +123,30 @@ impl Share {
         Share { rows, values: fill(), gradients: fill() }
     }
 
-    /// Forward products and input gradients.
+    /// Forward products and input gradients, tile by tile.
     fn run(&mut self, network: &Network) {
-        let rows = self.rows;
-        for product in &network.products {
-            let mut y = std::mem::take(&mut self.values[product.y]);
-            let x = MatRef::new(&self.values[product.x], rows, product.k);
-            let weights = MatRef::new(&product.weights, product.k, product.n);
-            gemm(MatMut::new(&mut y, rows, product.n), Output::Overwrite, x, Plain, weights, Plain);
-            self.values[product.y] = y;
+        for first in (0..self.rows).step_by(TILE_ROWS) {
+            self.tile(network, first, TILE_ROWS.min(self.rows - first));
+        }
+    }
+
+    fn tile(&mut self, network: &Network, first: usize, rows: usize) {
+        for layer in &network.products {
+            let mut y = std::mem::take(&mut self.values[layer.y]);
+            let x = MatRef::new(&self.values[layer.x], self.rows, layer.k).rows_range(first, rows);
+            let mut all = MatMut::new(&mut y, self.rows, layer.n);
+            product(all.rows_range(first, rows), x, read(&layer.packed[0]).view(), Epilogue::NONE);
+            self.values[layer.y] = y;
         }
         let mut written = vec![false; network.widths.len()];
-        for product in network.products.iter().rev() {
-            let mode = if written[product.x] { Output::Accumulate } else { Output::Overwrite };
-            written[product.x] = true;
-            let mut dx = std::mem::take(&mut self.gradients[product.x]);
-            let weights = MatRef::new(&product.weights, product.k, product.n);
-            gemm(MatMut::new(&mut dx, rows, product.k), mode, self.dy(network, product), Plain, weights, Transposed);
-            self.gradients[product.x] = dx;
+        for layer in network.products.iter().rev() {
+            let epilogue = Epilogue { accumulate: written[layer.x], ..Epilogue::NONE };
+            written[layer.x] = true;
+            let mut dx = std::mem::take(&mut self.gradients[layer.x]);
+            let mut all = MatMut::new(&mut dx, self.rows, layer.k);
+            let dy = self.dy(network, layer).rows_range(first, rows);
+            product(all.rows_range(first, rows), dy, read(&layer.packed[1]).view(), epilogue);
+            self.gradients[layer.x] = dx;
         }
     }
 
@@ -123,36 +156,43 @@ impl Share {
     }
 }
 
-/// Some rows of a weight gradient.
+/// Some columns of a weight gradient.
 struct Block {
     product: usize,
-    rows: Range<usize>,
+    columns: Range<usize>,
     values: Mutex<Vec<f32>>,
 }
 
 fn blocks(network: &Network) -> Vec<Block> {
     let mut blocks = Vec::new();
     for (i, product) in network.products.iter().enumerate() {
-        let count = (product.k * product.n / BLOCK_ELEMENTS).clamp(1, 8);
+        let panels = product.n.div_ceil(PANEL);
+        let count = (product.k * product.n / BLOCK_ELEMENTS).clamp(1, panels.div_ceil(4));
         for block in 0..count {
-            let rows = product.k * block / count..product.k * (block + 1) / count;
-            blocks.push(Block { product: i, values: Mutex::new(vec![0.0; rows.len() * product.n]), rows });
+            let at = |block: usize| (panels * block / count * PANEL).min(product.n);
+            let columns = at(block)..at(block + 1);
+            blocks.push(Block { product: i, values: Mutex::new(vec![0.0; product.k * columns.len()]), columns });
         }
     }
     blocks
 }
 
 impl Block {
+    /// The gradient from every thread's rows; the last one stays.
     fn run(&self, network: &Network, shares: &[RwLock<Share>]) {
         let product = &network.products[self.product];
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        for (i, share) in shares.iter().enumerate() {
-            let share = share.read().unwrap_or_else(PoisonError::into_inner);
-            let mode = if i == 0 { Output::Overwrite } else { Output::Accumulate };
-            let x = MatRef::new(&share.values[product.x], share.rows, product.k).cols_range(self.rows.start, self.rows.len());
-            gemm(MatMut::new(&mut values, self.rows.len(), product.n), mode, x, Transposed, share.dy(network, product), Plain);
+        for share in shares {
+            let share = read(share);
+            let x = MatRef::new(&share.values[product.x], share.rows, product.k);
+            let dy = share.dy(network, product).cols_range(self.columns.start, self.columns.len());
+            weight_gradient(MatMut::new(&mut values, product.k, self.columns.len()), x, dy, network.precision);
         }
     }
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A meeting point of all threads: they wait awake, and asleep when it takes long, as it does between windows.
@@ -187,6 +227,7 @@ struct Floor {
     network: Network,
     shares: Vec<RwLock<Share>>,
     blocks: Vec<Block>,
+    next_pack: AtomicUsize,
     next_block: AtomicUsize,
     barrier: Barrier,
 }
@@ -194,23 +235,32 @@ struct Floor {
 impl Floor {
     /// One thread's part of a step; all threads leave it together.
     fn step(&self, thread: usize) {
+        while let Some(product) = self.network.products.get(self.next_pack.fetch_add(1, Ordering::Relaxed)) {
+            let weights = MatRef::new(&product.weights, product.k, product.n);
+            for (panels, orientation) in product.packed.iter().zip([Plain, Transposed]) {
+                panels.write().unwrap_or_else(PoisonError::into_inner).pack(weights, orientation);
+            }
+        }
+        self.barrier.wait();
         self.shares[thread].write().unwrap_or_else(PoisonError::into_inner).run(&self.network);
         self.next_block.store(0, Ordering::Relaxed);
         self.barrier.wait();
         while let Some(block) = self.blocks.get(self.next_block.fetch_add(1, Ordering::Relaxed)) {
             block.run(&self.network, &self.shares);
         }
+        self.next_pack.store(0, Ordering::Relaxed);
         self.barrier.wait();
     }
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
-    let network = Network::masknet(if options.size == Size::Small { 112 } else { 624 });
+    let network = Network::masknet(if options.size == Size::Small { 112 } else { 624 }, options.precision);
     let (rows, threads) = (options.size.rows(), options.threads);
     let share = |thread| Share::new(&network, rows * (thread + 1) / threads - rows * thread / threads);
     let shares = (0..threads).map(share).map(RwLock::new).collect();
     let blocks = blocks(&network);
-    let floor = Floor { network, shares, blocks, next_block: AtomicUsize::new(0), barrier: Barrier::new(threads) };
+    let floor =
+        Floor { network, shares, blocks, next_pack: AtomicUsize::new(0), next_block: AtomicUsize::new(0), barrier: Barrier::new(threads) };
     let stop = AtomicBool::new(false);
     let start = Barrier::new(threads);
     let helper = &|thread| {

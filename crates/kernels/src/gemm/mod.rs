@@ -134,40 +134,47 @@ pub fn weight_gradient(mut out: MatMut<'_>, x: MatRef<'_>, dy: MatRef<'_>, preci
             let finish = Finish { accumulate: first > 0, ..Finish::NONE };
             let target = Target { stride: out.stride(), data: out.as_mut_ptr(), finish };
             // SAFETY: the shapes were compared above, and `scratch` holds whole panels of this piece.
-            unsafe { multiply(extent, left, right, target) }
+            unsafe { multiply_transposed(extent, left, right, target) }
             first += depth;
         }
     });
 }
 
-/// `tile::multiply` for this processor.
-///
-/// # Safety
-/// Its promises on operands and target.
-unsafe fn multiply(extent: Extent, left: Left, right: Right, target: Target) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-        unsafe fn avx512(extent: Extent, left: Left, right: Right, target: Target) {
-            // SAFETY: the caller's promises.
-            unsafe { tile::multiply::<Avx512>(extent, left, right, target) }
+/// Defines a function that calls the one of the same name in `tile` for this processor.
+macro_rules! for_this_processor {
+    ($name:ident) => {
+        /// The function of this name in [`tile`], for this processor.
+        ///
+        /// # Safety
+        /// Its promises on operands and target.
+        unsafe fn $name(extent: Extent, left: Left, right: Right, target: Target) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+                unsafe fn avx512(extent: Extent, left: Left, right: Right, target: Target) {
+                    // SAFETY: the caller's promises.
+                    unsafe { tile::$name::<Avx512>(extent, left, right, target) }
+                }
+                #[target_feature(enable = "avx2,fma")]
+                unsafe fn avx2(extent: Extent, left: Left, right: Right, target: Target) {
+                    // SAFETY: the caller's promises.
+                    unsafe { tile::$name::<Avx2>(extent, left, right, target) }
+                }
+                match crate::dispatch::level() {
+                    // SAFETY: `level` saw these features; the rest is promised by the caller.
+                    crate::dispatch::Level::Avx512 => return unsafe { avx512(extent, left, right, target) },
+                    // SAFETY: as above.
+                    crate::dispatch::Level::Avx2 => return unsafe { avx2(extent, left, right, target) },
+                    crate::dispatch::Level::Portable => {}
+                }
+            }
+            // SAFETY: every target has what `Portable` needs; the rest is promised by the caller.
+            unsafe { tile::$name::<Portable>(extent, left, right, target) }
         }
-        #[target_feature(enable = "avx2,fma")]
-        unsafe fn avx2(extent: Extent, left: Left, right: Right, target: Target) {
-            // SAFETY: the caller's promises.
-            unsafe { tile::multiply::<Avx2>(extent, left, right, target) }
-        }
-        match crate::dispatch::level() {
-            // SAFETY: `level` saw these features; the rest is promised by the caller.
-            crate::dispatch::Level::Avx512 => return unsafe { avx512(extent, left, right, target) },
-            // SAFETY: as above.
-            crate::dispatch::Level::Avx2 => return unsafe { avx2(extent, left, right, target) },
-            crate::dispatch::Level::Portable => {}
-        }
-    }
-    // SAFETY: every target has what `Portable` needs; the rest is promised by the caller.
-    unsafe { tile::multiply::<Portable>(extent, left, right, target) }
+    };
 }
+for_this_processor!(multiply);
+for_this_processor!(multiply_transposed);
 
 thread_local! {
     /// Panels of the right operand of weight gradients, and rounded operands.
