@@ -11,8 +11,9 @@ use rankmill_kernels::view::{MatMut, MatRef};
 use crate::fuse::{Rewritten, fuse, materialise};
 use crate::graph::{Graph, Value};
 use crate::lower::lower;
-use crate::op::Context;
+use crate::op::{Context, Op};
 use crate::plan::plan;
+use crate::profile::{Clocks, OpProfile};
 
 /// What a batch brings.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,7 @@ pub struct Executor {
     places: Vec<(Value, Place)>,
     /// Whether the prologue has run.
     prepared: bool,
+    clocks: Option<Clocks>,
 }
 
 impl Executor {
@@ -60,7 +62,7 @@ impl Executor {
         let (graph, kept) = step(materialise(&graph, &kept).expect("copies keep all shapes"));
         let plan = plan(&graph, &kept);
         let places = outputs.iter().zip(&kept).filter_map(|(output, kept)| Some((*output, plan.places[kept.0]?))).collect();
-        Executor { graph, arena: Arena::new(plan.program, rows), places, prepared: false }
+        Executor { graph, arena: Arena::new(plan.program, rows), places, prepared: false, clocks: None }
     }
 
     /// Runs the graph. `parameters` are in the order of the graph's declarations; where they are `Weights::Unchanged` since the last
@@ -72,7 +74,11 @@ impl Executor {
         let outside: Vec<MatRef<'_>> = parameters.iter().chain(feed.dense).copied().collect();
         let context = Context { rows: feed.rows, ids: feed.ids, seed: feed.seed };
         let part = if self.prepared && weights == Weights::Unchanged { Part::AfterPrologue } else { Part::Whole };
-        self.arena.run(&Nodes { graph: &self.graph, context }, &outside, feed.rows, part, pool);
+        if let Some(clocks) = &mut self.clocks {
+            clocks.count(feed.rows);
+        }
+        let nodes = Nodes { graph: &self.graph, context, clocks: self.clocks.as_ref() };
+        self.arena.run(&nodes, &outside, feed.rows, part, pool);
         self.prepared = true;
     }
 
@@ -85,6 +91,16 @@ impl Executor {
         self.arena.view(*place)
     }
 
+    /// Takes the time of every operation from now on.
+    pub fn start_profile(&mut self) {
+        self.clocks = Some(Clocks::new(&self.graph));
+    }
+
+    /// What the operations took since [`Executor::start_profile`], in the order of the graph.
+    pub fn profile(&self) -> Vec<OpProfile> {
+        self.clocks.as_ref().map(|clocks| clocks.profile(&self.graph)).unwrap_or_default()
+    }
+
     /// Bytes of the buffers for a batch of `rows` rows.
     pub fn bytes(&self, rows: usize) -> usize {
         self.arena.program().bytes(rows)
@@ -94,26 +110,38 @@ impl Executor {
 struct Nodes<'a> {
     graph: &'a Graph,
     context: Context<'a>,
+    clocks: Option<&'a Clocks>,
+}
+
+impl Nodes<'_> {
+    /// Does a part of the work of a node, by the clock if there is one.
+    fn run(&self, id: usize, work: impl FnOnce(&dyn Op)) {
+        let op = &*self.graph.nodes[id].op;
+        match self.clocks {
+            Some(clocks) => clocks.time(id, || work(op)),
+            None => work(op),
+        }
+    }
 }
 
 impl Kernels for Nodes<'_> {
     fn map(&self, id: usize, inputs: &[MatRef<'_>], first_row: usize, output: MatMut<'_>) {
-        self.graph.nodes[id].op.forward(&self.context, inputs, first_row, output);
+        self.run(id, |op| op.forward(&self.context, inputs, first_row, output));
     }
 
     fn partial(&self, id: usize, inputs: &[MatRef<'_>], first_row: usize, output: &mut [f32]) {
-        self.graph.nodes[id].op.partial(&self.context, inputs, first_row, output);
+        self.run(id, |op| op.partial(&self.context, inputs, first_row, output));
     }
 
     fn combine(&self, id: usize, partials: MatRef<'_>, rows: usize, output: MatMut<'_>) {
-        self.graph.nodes[id].op.combine(rows, partials, output);
+        self.run(id, |op| op.combine(rows, partials, output));
     }
 
     fn once(&self, id: usize, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
-        self.graph.nodes[id].op.forward(&self.context, inputs, 0, output);
+        self.run(id, |op| op.forward(&self.context, inputs, 0, output));
     }
 
     fn block(&self, id: usize, inputs: &[MatRef<'_>], range: Range<usize>, output: MatMut<'_>) {
-        self.graph.nodes[id].op.block(inputs, range, output);
+        self.run(id, |op| op.block(inputs, range, output));
     }
 }

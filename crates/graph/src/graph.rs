@@ -159,6 +159,12 @@ impl Graph {
         self.op_as(value)
     }
 
+    /// Whether a node is a lookup in a table.
+    pub(crate) fn is_lookup(&self, node: &Node) -> bool {
+        let op: &dyn Any = &*node.op;
+        op.is::<crate::ops::lookup::Lookup>()
+    }
+
     /// How a value is computed.
     pub fn execution(&self, value: Value) -> Execution {
         self.nodes[value.0].op.execution()

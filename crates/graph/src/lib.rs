@@ -26,10 +26,12 @@ mod lower;
 mod op;
 pub mod ops;
 mod plan;
+mod profile;
 mod shape;
 
 pub use differentiate::{Backward, Gradients, TableGradient, differentiate};
 pub use execute::{Executor, Feed, Weights};
 pub use graph::{Graph, GraphError, Node, ParameterSlot, Value};
 pub use op::{Context, Cost, Execution, InputGradients, Op};
+pub use profile::OpProfile;
 pub use shape::Shape;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rankmill_config::{Diagnostic, Diagnostics, Pipeline};
 use rankmill_data::{FeatureBatch, FeatureSet};
 use rankmill_graph::ops::lookup::Lookup;
-use rankmill_graph::{Executor, Value, Weights};
+use rankmill_graph::{Executor, OpProfile, Value, Weights};
 use rankmill_kernels::elementwise::{add_scaled, scale};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::ids::IdColumn;
@@ -243,6 +243,16 @@ impl Trainer {
             fill(name, &[], std::slice::from_mut(value), state.iter().find(|other| other.name == *name))?;
         }
         Ok(())
+    }
+
+    /// Takes the time of every operation from now on.
+    pub fn start_profile(&mut self) {
+        self.executor.start_profile();
+    }
+
+    /// What the operations of forward and backward pass took since [`Trainer::start_profile`].
+    pub fn profile(&self) -> Vec<OpProfile> {
+        self.executor.profile()
     }
 
     /// Seed of initial values and random layers.

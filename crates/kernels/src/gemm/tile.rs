@@ -1,0 +1,321 @@
+//! The inner loops: a tile of the output held in registers while the inner dimension runs by.
+//!
+//! Every output element is one chain of multiply-adds over a piece of the inner dimension, in ascending order, whatever the tile:
+//! its bits do not depend on the instruction set's width or on the rows computed with it.
+
+use super::lanes::Lanes;
+use super::{DEPTH, PANEL};
+
+/// The left operand: element `(i, p)` lies at `data + i * row + p * step`.
+#[derive(Clone, Copy)]
+pub(super) struct Left {
+    pub(super) data: *const f32,
+    pub(super) row: usize,
+    pub(super) step: usize,
+}
+
+/// The right operand, cut into panels of [`PANEL`] columns: element `(p, j)` lies at `data + j / PANEL * panel + p * PANEL + j % PANEL`.
+#[derive(Clone, Copy)]
+pub(super) struct Right {
+    pub(super) data: *const f32,
+    pub(super) panel: usize,
+}
+
+/// The output and what happens to the sums on the way there.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    pub(super) data: *mut f32,
+    pub(super) stride: usize,
+    pub(super) finish: Finish,
+}
+
+/// A rectangle of the output: all of it, or a part.
+#[derive(Clone, Copy)]
+pub(super) struct Extent {
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) depth: usize,
+}
+
+/// What happens to sums before they are stored.
+#[derive(Clone, Copy)]
+pub(super) struct Finish {
+    /// They are added to what is there.
+    pub(super) accumulate: bool,
+    /// Added to them; null for none.
+    pub(super) bias: *const f32,
+    /// Whether negative results become 0.
+    pub(super) relu: bool,
+}
+
+impl Finish {
+    /// They replace what is there.
+    pub(super) const NONE: Finish = Finish { accumulate: false, bias: std::ptr::null(), relu: false };
+
+    /// What is left to do for a piece of the inner dimension in the columns from `col` on.
+    ///
+    /// # Safety
+    /// `col` is at most the number of columns.
+    #[inline(always)]
+    pub(super) unsafe fn of_piece(self, first: bool, last: bool, col: usize) -> Finish {
+        Finish {
+            accumulate: self.accumulate || !first,
+            // SAFETY: the caller's promise.
+            bias: if last { unsafe { self.from_column(col).bias } } else { std::ptr::null() },
+            relu: last && self.relu,
+        }
+    }
+
+    /// The same for the columns from `col` on.
+    ///
+    /// # Safety
+    /// `col` is at most the number of columns.
+    #[inline(always)]
+    pub(super) unsafe fn from_column(self, col: usize) -> Finish {
+        // SAFETY: inside the bias or one past it.
+        Finish { bias: if self.bias.is_null() { self.bias } else { unsafe { self.bias.add(col) } }, ..self }
+    }
+}
+
+/// What is brought into the second-level cache while a tile is computed: a line for every [`PER_LINE`] steps, so that the memory
+/// traffic of the next panel or strip hides behind the arithmetic of this one. Addresses need not be valid.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    pub(super) data: *const f32,
+    pub(super) step: usize,
+}
+
+/// Floats of a cache line.
+const LINE: usize = 16;
+/// Steps along the inner dimension for each line brought in.
+pub(super) const PER_LINE: usize = 8;
+
+impl Ahead {
+    /// Asks for line `number`.
+    #[inline(always)]
+    pub(super) fn fetch(self, number: usize) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let line = self.data.wrapping_add(number * self.step);
+            // SAFETY: a prefetch reads nothing; any address will do.
+            unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(line.cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (self.data, self.step, number);
+    }
+
+    /// The lines of the panel at `next` that belong to strip `number` of the panel before it.
+    #[inline(always)]
+    pub(super) fn of_panel(next: *const f32, depth: usize, number: usize) -> Ahead {
+        let offset = (number * depth.div_ceil(PER_LINE) * LINE).min(depth * PANEL);
+        Ahead { data: next.wrapping_add(offset), step: LINE }
+    }
+}
+
+/// `out = left · right` for a left operand whose rows lie one after the other, as those of a batch do.
+///
+/// # Safety
+/// The operands are readable and the target writable over `extent` (the right one in whole panels), the bias over its columns;
+/// the processor has the instruction set of `L` and the caller is compiled for it.
+#[inline(always)]
+pub(super) unsafe fn multiply<L: Lanes>(extent: Extent, left: Left, right: Right, target: Target) {
+    // Few rows: several panels at once, so that enough chains run side by side to hide the latency of an addition.
+    let width = if extent.rows <= 2 { 4 * PANEL } else { PANEL };
+    let mut col = 0;
+    while col < extent.cols {
+        let cols = (extent.cols - col).min(width);
+        let mut first = 0;
+        // An empty inner dimension has one piece, too: sums of nothing are stored.
+        loop {
+            let depth = DEPTH.min(extent.depth - first);
+            let last = first + depth == extent.depth;
+            // SAFETY: `first` and `col` stay inside the operands, and `col` is the start of a panel.
+            unsafe {
+                let finish = target.finish.of_piece(first == 0, last, col);
+                let left = Left { data: left.data.add(first * left.step), ..left };
+                let right = Right { data: right.data.add(col / PANEL * right.panel + first * PANEL), ..right };
+                let next = right.data.wrapping_add(right.panel);
+                let part = Extent { rows: extent.rows, cols, depth };
+                let ahead = |strip: usize, _: usize| Ahead::of_panel(next, depth, strip);
+                strips::<L>(part, left, right, Target { data: target.data.add(col), finish, ..target }, ahead);
+            }
+            if last {
+                break;
+            }
+            first += depth;
+        }
+        col += cols;
+    }
+}
+
+/// `out = left · right` for a left operand whose columns lie one after the other, as those of a transposed batch do, and a right one
+/// that stays in cache: every strip of the left one meets all panels before the next strip comes.
+///
+/// # Safety
+/// As for [`multiply`]; `extent.depth` is at most [`DEPTH`].
+#[inline(always)]
+pub(super) unsafe fn multiply_transposed<L: Lanes>(extent: Extent, left: Left, right: Right, target: Target) {
+    let lines = extent.depth.div_ceil(PER_LINE);
+    let tiles = extent.cols.div_ceil(PANEL);
+    // A cache line holds a few strips side by side; while these are computed, the lines beside them are fetched, one for each step.
+    let ahead = |strip: usize, tile: usize| {
+        let strips = (LINE / L::ROWS).max(1);
+        let first = (strip % strips * tiles + tile) * lines % extent.depth.max(1);
+        let next = (strip / strips + 1) * LINE;
+        Ahead { data: left.data.wrapping_add(next + first * left.step), step: left.step }
+    };
+    // SAFETY: the caller's promises.
+    unsafe { strips::<L>(extent, left, right, target, ahead) }
+}
+
+/// All strips of rows. `ahead` says what to bring in while a tile of a strip is computed.
+#[inline(always)]
+unsafe fn strips<L: Lanes>(extent: Extent, left: Left, right: Right, target: Target, ahead: impl Fn(usize, usize) -> Ahead) {
+    let mut row = 0;
+    while row < extent.rows {
+        let rows = (extent.rows - row).min(L::ROWS);
+        // SAFETY: the rows lie inside the operands.
+        unsafe {
+            let left = Left { data: left.data.add(row * left.row), ..left };
+            let target = Target { data: target.data.add(row * target.stride), ..target };
+            let part = Extent { rows, ..extent };
+            let ahead = |tile| ahead(row / L::ROWS, tile);
+            match rows {
+                1 => strip::<L, 1>(part, left, right, target, ahead),
+                2 => strip::<L, 2>(part, left, right, target, ahead),
+                3 => strip::<L, 3>(part, left, right, target, ahead),
+                4 => strip::<L, 4>(part, left, right, target, ahead),
+                5 => strip::<L, 5>(part, left, right, target, ahead),
+                6 => strip::<L, 6>(part, left, right, target, ahead),
+                7 => strip::<L, 7>(part, left, right, target, ahead),
+                _ => strip::<L, 8>(part, left, right, target, ahead),
+            }
+        }
+        row += rows;
+    }
+}
+
+/// The columns of a strip of `R` rows, as wide a tile at a time as registers allow.
+#[inline(always)]
+unsafe fn strip<L: Lanes, const R: usize>(extent: Extent, left: Left, right: Right, target: Target, ahead: impl Fn(usize) -> Ahead) {
+    let mut col = 0;
+    while col < extent.cols {
+        let rest = extent.cols - col;
+        // SAFETY: the columns lie inside the operands; a tile that is wider than what is left reads the panel's padding only, and
+        // stores what is left.
+        unsafe {
+            let right = Right { data: right.data.add(col / PANEL * right.panel + col % PANEL), ..right };
+            let target = Target { data: target.data.add(col), finish: target.finish.from_column(col), ..target };
+            let ahead = ahead(col / PANEL);
+            col += if R == 1 && rest >= 8 * L::WIDTH {
+                tile::<L, R, 8>(extent.depth, left, right, target, 8 * L::WIDTH, ahead)
+            } else if R == 2 && rest >= 4 * L::WIDTH {
+                tile::<L, R, 4>(extent.depth, left, right, target, 4 * L::WIDTH, ahead)
+            } else if rest > L::WIDTH {
+                tile::<L, R, 2>(extent.depth, left, right, target, rest.min(2 * L::WIDTH), ahead)
+            } else {
+                tile::<L, R, 1>(extent.depth, left, right, target, rest.min(L::WIDTH), ahead)
+            };
+        }
+    }
+}
+
+/// `R` rows and `C` vectors of columns, `cols` of which are stored; gives `cols`.
+#[inline(always)]
+unsafe fn tile<L: Lanes, const R: usize, const C: usize>(
+    depth: usize,
+    left: Left,
+    right: Right,
+    target: Target,
+    cols: usize,
+    ahead: Ahead,
+) -> usize {
+    let per_panel = PANEL / L::WIDTH;
+    let offset = |c: usize| c / per_panel * right.panel + c % per_panel * L::WIDTH;
+    // SAFETY: the caller's promises; the tile starts at a column from which `C` vectors stay inside the panels.
+    unsafe {
+        let mut sums = [[L::zero(); C]; R];
+        let (mut a, mut b) = (left.data, right.data);
+        for p in 0..depth {
+            if p % PER_LINE == 0 {
+                ahead.fetch(p / PER_LINE);
+            }
+            let mut columns = [L::zero(); C];
+            for c in 0..C {
+                columns[c] = L::load(b.add(offset(c)));
+            }
+            for r in 0..R {
+                let x = L::splat(*a.add(r * left.row));
+                for c in 0..C {
+                    sums[r][c] = L::multiply_add(x, columns[c], sums[r][c]);
+                }
+            }
+            a = a.wrapping_add(left.step);
+            b = b.wrapping_add(PANEL);
+        }
+        store::<L, R, C>(&sums, target.data, target.stride, cols, target.finish);
+    }
+    cols
+}
+
+/// Brings the sums of a tile to the output.
+///
+/// # Safety
+/// `out` is writable over `R` rows of `cols` columns, the bias readable over `cols`, and the instruction set is there.
+#[inline(always)]
+pub(super) unsafe fn store<L: Lanes, const R: usize, const C: usize>(
+    sums: &[[L::Vector; C]; R],
+    out: *mut f32,
+    stride: usize,
+    cols: usize,
+    finish: Finish,
+) {
+    for r in 0..R {
+        for c in 0..C {
+            let first = c * L::WIDTH;
+            if first >= cols {
+                break;
+            }
+            let count = (cols - first).min(L::WIDTH);
+            // SAFETY: `first + count <= cols`; incomplete vectors go through an array.
+            unsafe {
+                let to = out.add(r * stride + first);
+                let bias = finish.from_column(first).bias;
+                if count == L::WIDTH {
+                    L::store(to, finished::<L>(sums[r][c], to, bias, finish));
+                } else {
+                    let mut before = [0.0_f32; PANEL];
+                    let mut offset = [0.0_f32; PANEL];
+                    if finish.accumulate {
+                        std::ptr::copy_nonoverlapping(to, before.as_mut_ptr(), count);
+                    }
+                    if !bias.is_null() {
+                        std::ptr::copy_nonoverlapping(bias, offset.as_mut_ptr(), count);
+                    }
+                    let bias = if bias.is_null() { bias } else { offset.as_ptr() };
+                    let vector = finished::<L>(sums[r][c], before.as_ptr(), bias, finish);
+                    L::store(before.as_mut_ptr(), vector);
+                    std::ptr::copy_nonoverlapping(before.as_ptr(), to, count);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn finished<L: Lanes>(sum: L::Vector, before: *const f32, bias: *const f32, finish: Finish) -> L::Vector {
+    let mut vector = sum;
+    // SAFETY: both are readable for a whole vector where they are used.
+    unsafe {
+        if finish.accumulate {
+            vector = L::add(L::load(before), vector);
+        }
+        if !bias.is_null() {
+            vector = L::add(vector, L::load(bias));
+        }
+        if finish.relu {
+            vector = L::positive(vector);
+        }
+    }
+    vector
+}
