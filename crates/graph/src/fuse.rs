@@ -3,12 +3,12 @@
 
 use crate::graph::{Graph, GraphError, Node, Value};
 use crate::op::Execution;
-use crate::ops::batch_norm::{BatchNorm, MovingNorm};
+use crate::ops::batch_norm::{BatchNorm, BatchNormGradient, BatchNormSums, MovingNorm};
 use crate::ops::binary::Binary;
-use crate::ops::layer_norm::LayerNorm;
+use crate::ops::layer_norm::{LayerNorm, LayerNormGradient, LayerNormParameterGradient};
 use crate::ops::matmul::{Epilogue, MatMul};
 use crate::ops::sum::Sum;
-use crate::ops::unary::Unary;
+use crate::ops::unary::{Unary, UnaryGradient};
 
 /// A graph with the place of the old values in it.
 pub(crate) struct Rewritten {
@@ -83,6 +83,8 @@ pub(crate) fn fuse(graph: &Graph, outputs: &[Value]) -> Result<Rewritten, GraphE
         let fused = match node.inputs.as_slice() {
             _ if graph.op_as::<Sum>(value).is_some() => sum_with_products(&mut rewriter, node, &absorbed)?,
             [input] if graph.op_as::<Unary>(value) == Some(&Unary::Relu) => with_relu(&mut rewriter, *input)?,
+            [y, upstream] if is_relu_gradient(graph, value) => with_gate(&mut rewriter, *y, *upstream)?,
+            [_, dy, ..] if takes_gate(graph, value) => gated(&mut rewriter, node, *dy)?,
             [product, bias] if graph.op_as::<Binary>(value) == Some(&Binary::Add) => with_bias(&mut rewriter, *product, *bias)?,
             _ => None,
         };
@@ -152,7 +154,7 @@ fn with_relu(rewriter: &mut Rewriter<'_>, input: Value) -> Result<Option<Value>,
         let epilogue = match epilogue {
             Epilogue::None => Epilogue::Relu,
             Epilogue::Bias => Epilogue::BiasRelu,
-            Epilogue::Relu | Epilogue::BiasRelu | Epilogue::Accumulate => return Ok(None),
+            Epilogue::Relu | Epilogue::BiasRelu | Epilogue::Accumulate | Epilogue::Gate => return Ok(None),
         };
         let op = MatMul { weights: *weights, epilogue };
         rewriter.new.add(op, &inputs)?
@@ -182,6 +184,42 @@ fn with_bias(rewriter: &mut Rewriter<'_>, product: Value, bias: Value) -> Result
     let inputs = [rewriter.mapped(inputs[0]), rewriter.mapped(inputs[1]), rewriter.mapped(bias)];
     let op = MatMul { weights: *weights, epilogue: Epilogue::Bias };
     Ok(Some(rewriter.new.add(op, &inputs)?))
+}
+
+fn is_relu_gradient(graph: &Graph, value: Value) -> bool {
+    graph.op_as::<UnaryGradient>(value).is_some_and(|gradient| gradient.0 == Unary::Relu)
+}
+
+/// The gradient of a ReLU, from its output and a product that nobody else reads, as part of the product.
+fn with_gate(rewriter: &mut Rewriter<'_>, y: Value, upstream: Value) -> Result<Option<Value>, GraphError> {
+    let Some(MatMul { weights, epilogue: Epilogue::None }) = rewriter.old.op_as::<MatMul>(upstream) else { return Ok(None) };
+    if rewriter.uses[upstream.0] != 1 {
+        return Ok(None);
+    }
+    let inputs = &rewriter.old.node(upstream).inputs;
+    let inputs = [rewriter.mapped(inputs[0]), rewriter.mapped(inputs[1]), rewriter.mapped(y)];
+    Ok(Some(rewriter.new.add(MatMul { weights: *weights, epilogue: Epilogue::Gate }, &inputs)?))
+}
+
+/// Whether an operation reads a gradient, its second input, through a gate, an additional last input.
+fn takes_gate(graph: &Graph, value: Value) -> bool {
+    graph.op_as::<LayerNormGradient>(value).is_some()
+        || graph.op_as::<LayerNormParameterGradient>(value).is_some()
+        || graph.op_as::<BatchNormGradient>(value).is_some()
+        || graph.op_as::<BatchNormSums>(value).is_some()
+}
+
+/// The gradients of a norm that a ReLU follows, without a pass of their own for the gradient of the ReLU.
+fn gated(rewriter: &mut Rewriter<'_>, node: &Node, dy: Value) -> Result<Option<Value>, GraphError> {
+    // A product that took the gate over has done it already.
+    if !is_relu_gradient(&rewriter.new, rewriter.mapped(dy)) {
+        return Ok(None);
+    }
+    let [y, upstream] = rewriter.new.node(rewriter.mapped(dy)).inputs[..] else { return Ok(None) };
+    let mut inputs: Vec<Value> = node.inputs.iter().map(|input| rewriter.mapped(*input)).collect();
+    inputs[1] = upstream;
+    inputs.push(y);
+    Ok(Some(rewriter.new.add_shared(node.op.clone(), &inputs)?))
 }
 
 /// Puts copies before concatenations and in-place operations whose inputs live elsewhere. Afterwards every input of a

@@ -22,6 +22,22 @@ multiversion! {
     }
 }
 
+/// Runs `$body` for every column of a row, with the gradient `$d`: that of `$dy`, or 0 where there is a gate that is not positive.
+macro_rules! gated {
+    ($columns:expr, $dy:expr, $gate:expr, |$column:pat_param, $d:ident| $body:expr) => {
+        match $gate {
+            None => $columns.zip($dy).for_each(|($column, d)| {
+                let $d = *d;
+                $body
+            }),
+            Some(gate) => $columns.zip($dy.iter().zip(gate)).for_each(|($column, (d, g))| {
+                let $d = if *g > 0.0 { *d } else { 0.0 };
+                $body
+            }),
+        }
+    };
+}
+
 /// Mean and `1 / sqrt(variance + epsilon)` of a row, in two passes.
 #[inline(always)]
 fn statistics(x: &[f32], epsilon: f32) -> (f32, f32) {
@@ -52,18 +68,18 @@ multiversion! {
 }
 
 multiversion! {
-    /// The gradient of [`layer_norm`] with respect to `x`, from that with respect to its output (before a ReLU).
+    /// The gradient of [`layer_norm`] with respect to `x`, from that with respect to its output; `gate` is the output after a ReLU.
     ///
     /// # Panics
-    /// If there are fewer rows in `x` or `dy` than in `dx`, or more columns in `dy` than in `dx`.
-    pub fn layer_norm_gradient(dx: MatMut<'_>, x: MatRef<'_>, gamma: &[f32], dy: MatRef<'_>, epsilon: f32) {
+    /// If there are fewer rows in `x`, `dy` or the gate than in `dx`, or more columns in `dy` than in `dx`.
+    pub fn layer_norm_gradient(dx: MatMut<'_>, x: MatRef<'_>, gamma: &[f32], dy: MatRef<'_>, gate: Option<MatRef<'_>>, epsilon: f32) {
         let mut dx = dx;
         let width = gamma.len() as f32;
         for i in 0..dx.rows() {
             let (x, dy, dx) = (x.row(i), dy.row(i), dx.row(i));
             let (mean, scale) = statistics(x, epsilon);
             // `dx` holds dy ⊙ γ until its sums are known.
-            dx.iter_mut().zip(dy).zip(gamma).for_each(|((o, d), g)| *o = d * g);
+            gated!(dx.iter_mut().zip(gamma), dy, gate.map(|gate| gate.row(i)), |(o, g), d| *o = d * g);
             let average = sum_by(dx, |value| value) / width;
             let projection = sum_by_pairs(x, dx, |x, g| (x - mean) * scale * g) / width;
             dx.iter_mut().zip(x).for_each(|(o, x)| *o = scale * (*o - average - (x - mean) * scale * projection));
@@ -72,18 +88,26 @@ multiversion! {
 }
 
 multiversion! {
-    /// Adds the gradients of [`layer_norm`] with respect to γ and β, summed over the rows.
+    /// Adds the gradients of [`layer_norm`] with respect to γ and β, summed over the rows; `gate` is its output after a ReLU.
     ///
     /// # Panics
-    /// If `dy` has fewer rows than `x`.
-    pub fn layer_norm_parameter_sums(d_gamma: &mut [f32], d_beta: &mut [f32], x: MatRef<'_>, dy: MatRef<'_>, epsilon: f32) {
+    /// If `dy` or the gate has fewer rows than `x`.
+    pub fn layer_norm_parameter_sums(
+        d_gamma: &mut [f32],
+        d_beta: &mut [f32],
+        x: MatRef<'_>,
+        dy: MatRef<'_>,
+        gate: Option<MatRef<'_>>,
+        epsilon: f32,
+    ) {
         for i in 0..x.rows() {
             let (x, dy) = (x.row(i), dy.row(i));
             let (mean, scale) = statistics(x, epsilon);
-            for (((g, b), x), d) in d_gamma.iter_mut().zip(d_beta.iter_mut()).zip(x).zip(dy) {
+            let columns = d_gamma.iter_mut().zip(d_beta.iter_mut()).zip(x);
+            gated!(columns, dy, gate.map(|gate| gate.row(i)), |((g, b), x), d| {
                 *g += (x - mean) * scale * d;
                 *b += d;
-            }
+            });
         }
     }
 }
@@ -107,33 +131,50 @@ multiversion! {
 }
 
 multiversion! {
-    /// Adds `(x - mean) ⊙ dy` and `dy`, summed over the rows: what the parameters of a batch norm need.
+    /// Adds `(x - mean) ⊙ dy` and `dy`, summed over the rows: what the parameters of a batch norm need. `gate` is its output after a
+    /// ReLU.
     ///
     /// # Panics
-    /// If `dy` has fewer rows than `x`.
-    pub fn batch_norm_sums(centred: &mut [f32], plain: &mut [f32], x: MatRef<'_>, mean: &[f32], dy: MatRef<'_>) {
+    /// If `dy` or the gate has fewer rows than `x`.
+    pub fn batch_norm_sums(
+        centred: &mut [f32],
+        plain: &mut [f32],
+        x: MatRef<'_>,
+        mean: &[f32],
+        dy: MatRef<'_>,
+        gate: Option<MatRef<'_>>,
+    ) {
         for i in 0..x.rows() {
-            for ((((c, p), x), m), d) in centred.iter_mut().zip(plain.iter_mut()).zip(x.row(i)).zip(mean).zip(dy.row(i)) {
+            let columns = centred.iter_mut().zip(plain.iter_mut()).zip(x.row(i)).zip(mean);
+            gated!(columns, dy.row(i), gate.map(|gate| gate.row(i)), |(((c, p), x), m), d| {
                 *c += (x - m) * d;
                 *p += d;
-            }
+            });
         }
     }
 }
 
 multiversion! {
-    /// `dx = (x - mean) ⊙ b + c + dy ⊙ a`, with one `mean`, `a`, `b`, `c` for each column.
+    /// `dx = (x - mean) ⊙ b + c + dy ⊙ a`, with one `mean`, `a`, `b`, `c` for each column. `gate` is the output of the batch norm
+    /// after a ReLU.
     ///
     /// # Panics
-    /// If there are fewer rows in `x` or `dy` than in `dx`.
-    pub fn batch_norm_gradient(dx: MatMut<'_>, x: MatRef<'_>, dy: MatRef<'_>, mean: &[f32], abc: [&[f32]; 3]) {
+    /// If there are fewer rows in `x`, `dy` or the gate than in `dx`.
+    pub fn batch_norm_gradient(
+        dx: MatMut<'_>,
+        x: MatRef<'_>,
+        dy: MatRef<'_>,
+        gate: Option<MatRef<'_>>,
+        mean: &[f32],
+        abc: [&[f32]; 3],
+    ) {
         let mut dx = dx;
         let [a, b, c] = abc;
         for i in 0..dx.rows() {
-            let columns = dx.row(i).iter_mut().zip(x.row(i)).zip(dy.row(i)).zip(mean).zip(a).zip(b).zip(c);
-            for ((((((o, x), d), m), a), b), c) in columns {
+            let columns = dx.row(i).iter_mut().zip(x.row(i)).zip(mean).zip(a).zip(b).zip(c);
+            gated!(columns, dy.row(i), gate.map(|gate| gate.row(i)), |(((((o, x), m), a), b), c), d| {
                 *o = (x - m) * b + c + d * a;
-            }
+            });
         }
     }
 }
@@ -159,6 +200,11 @@ mod tests {
 
     fn numbers(count: usize, seed: f32) -> Vec<f32> {
         (0..count).map(|i| (i as f32 * 0.73 + seed).sin() * 2.0 + 0.3).collect()
+    }
+
+    /// `dy` where the gate is positive, else 0.
+    fn gated(dy: &[f32], gate: &[f32]) -> Vec<f32> {
+        dy.iter().zip(gate).map(|(d, g)| if *g > 0.0 { *d } else { 0.0 }).collect()
     }
 
     /// A plain loop in `f64`: layer norm, its gradient with respect to `x`, and the sums for γ and β.
@@ -192,7 +238,9 @@ mod tests {
     fn layer_norm_and_its_gradients_equal_a_plain_loop_for_all_tails() {
         for width in 1..130 {
             let (x, dy) = (numbers(width, 0.1), numbers(width, 0.5));
-            let (gamma, beta) = (numbers(width, 0.9), numbers(width, 1.3));
+            let (gamma, beta, gate) = (numbers(width, 0.9), numbers(width, 1.3), numbers(width, 1.7));
+            let ungated = dy.clone();
+            let dy = gated(&dy, &gate);
             let [y, dx, d_gamma, d_beta] = layer_norm_twin(&x, &gamma, &beta, &dy, 1e-2);
             let view = |values| MatRef::new(values, 1, width);
             let mut out = vec![f32::NAN; width];
@@ -200,13 +248,17 @@ mod tests {
             close(&out, &y);
             layer_norm(MatMut::new(&mut out, 1, width), view(&x), &gamma, &beta, 1e-2, true);
             close(&out, &y.iter().map(|v| v.max(0.0)).collect::<Vec<_>>());
-            layer_norm_gradient(MatMut::new(&mut out, 1, width), view(&x), &gamma, view(&dy), 1e-2);
+            layer_norm_gradient(MatMut::new(&mut out, 1, width), view(&x), &gamma, view(&dy), None, 1e-2);
             close(&out, &dx);
-            let mut sums = [vec![0.0; width], vec![0.0; width]];
-            let [sum_gamma, sum_beta] = &mut sums;
-            layer_norm_parameter_sums(sum_gamma, sum_beta, view(&x), view(&dy), 1e-2);
-            close(&sums[0], &d_gamma);
-            close(&sums[1], &d_beta);
+            layer_norm_gradient(MatMut::new(&mut out, 1, width), view(&x), &gamma, view(&ungated), Some(view(&gate)), 1e-2);
+            close(&out, &dx);
+            for (dy, gate) in [(&dy, None), (&ungated, Some(view(&gate)))] {
+                let mut sums = [vec![0.0; width], vec![0.0; width]];
+                let [sum_gamma, sum_beta] = &mut sums;
+                layer_norm_parameter_sums(sum_gamma, sum_beta, view(&x), view(dy), gate, 1e-2);
+                close(&sums[0], &d_gamma);
+                close(&sums[1], &d_beta);
+            }
         }
     }
 
@@ -215,6 +267,9 @@ mod tests {
         for width in 1..70 {
             let rows = 3;
             let (x, dy) = (numbers(rows * width, 0.2), numbers(rows * width, 0.4));
+            let gate = numbers(rows * width, 1.1);
+            let ungated = dy.clone();
+            let dy = gated(&dy, &gate);
             let [mean, a, b, c] = [0.6, 0.7, 0.8, 0.9].map(|seed| numbers(width, seed));
             let at = |values: &[f32], i: usize, j: usize| f64::from(values[i * width + j]);
             let each = |f: &dyn Fn(usize, usize) -> f64| -> Vec<f64> { (0..rows * width).map(|k| f(k / width, k % width)).collect() };
@@ -226,15 +281,20 @@ mod tests {
             close(&out, &expected);
             affine(MatMut::new(&mut out, rows, width), view(&x), &a, &b, true);
             close(&out, &expected.iter().map(|v| v.max(0.0)).collect::<Vec<_>>());
-            batch_norm_gradient(MatMut::new(&mut out, rows, width), view(&x), view(&dy), &mean, [&a, &b, &c]);
-            close(&out, &each(&|i, j| (at(&x, i, j) - at(&mean, 0, j)) * at(&b, 0, j) + at(&c, 0, j) + at(&dy, i, j) * at(&a, 0, j)));
+            for (from, gate) in [(&dy, None), (&ungated, Some(view(&gate)))] {
+                batch_norm_gradient(MatMut::new(&mut out, rows, width), view(&x), view(from), gate, &mean, [&a, &b, &c]);
+                close(&out, &each(&|i, j| (at(&x, i, j) - at(&mean, 0, j)) * at(&b, 0, j) + at(&c, 0, j) + at(&dy, i, j) * at(&a, 0, j)));
+            }
             relu_gradient(MatMut::new(&mut out, rows, width), view(&x), view(&dy));
             close(&out, &each(&|i, j| if at(&x, i, j) > 0.0 { at(&dy, i, j) } else { 0.0 }));
             let mut sums = [vec![0.0; width], vec![0.0; width]];
-            let [centred, plain] = &mut sums;
-            batch_norm_sums(centred, plain, view(&x), &mean, view(&dy));
-            close(&sums[0], &column(&|i, j| (at(&x, i, j) - at(&mean, 0, j)) * at(&dy, i, j)));
-            close(&sums[1], &column(&|i, j| at(&dy, i, j)));
+            for (from, gate) in [(&dy, None), (&ungated, Some(view(&gate)))] {
+                sums.iter_mut().for_each(|sum| sum.fill(0.0));
+                let [centred, plain] = &mut sums;
+                batch_norm_sums(centred, plain, view(&x), &mean, view(from), gate);
+                close(&sums[0], &column(&|i, j| (at(&x, i, j) - at(&mean, 0, j)) * at(&dy, i, j)));
+                close(&sums[1], &column(&|i, j| at(&dy, i, j)));
+            }
             let [average, deviations] = &mut sums;
             column_moments(average, deviations, view(&x));
             let expected = column(&|i, j| at(&x, i, j) / rows as f64);

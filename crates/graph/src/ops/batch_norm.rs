@@ -98,10 +98,10 @@ impl Op for BatchNorm {
         let (x, moments, gamma) = (inputs[0], inputs[1], inputs[2]);
         let width = backward.shape(gamma).elements();
         let inverse = backward.add(InverseDeviations { epsilon: self.epsilon, width }, &[moments])?;
-        let sums = backward.add(BatchNormSums, &[x, moments, inverse, upstream])?;
+        let sums = backward.add(BatchNormSums, &[x, upstream, moments, inverse])?;
         let dx = if backward.wants(x) {
             let coefficients = backward.add(GradientCoefficients, &[inverse, gamma, sums])?;
-            Some(backward.add(BatchNormGradient, &[x, moments, coefficients, upstream])?)
+            Some(backward.add(BatchNormGradient, &[x, upstream, moments, coefficients])?)
         } else {
             None
         };
@@ -248,7 +248,7 @@ impl Op for InverseDeviations {
     }
 }
 
-/// `[dγ, dβ]`, `[2N]`, from `x`, `[μ, σ²]`, `r`, `dy`.
+/// `[dγ, dβ]`, `[2N]`, from `x`, `dy`, `[μ, σ²]`, `r`, and the output after a ReLU if one follows (`dy` is then the gradient of that).
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNormSums;
 
@@ -272,9 +272,9 @@ impl Op for BatchNormSums {
     fn partial(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: &mut [f32]) {
         output.fill(0.0);
         let (d_gamma, d_beta) = output.split_at_mut(output.len() / 2);
-        let mean = &inputs[1].row(0)[..d_gamma.len()];
-        rows::batch_norm_sums(d_gamma, d_beta, inputs[0], mean, inputs[3]);
-        d_gamma.iter_mut().zip(inputs[2].row(0)).for_each(|(sum, r)| *sum *= r);
+        let mean = &inputs[2].row(0)[..d_gamma.len()];
+        rows::batch_norm_sums(d_gamma, d_beta, inputs[0], mean, inputs[1], inputs.get(4).copied());
+        d_gamma.iter_mut().zip(inputs[3].row(0)).for_each(|(sum, r)| *sum *= r);
     }
 
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {
@@ -309,7 +309,7 @@ impl Op for GradientCoefficients {
     }
 }
 
-/// `dx` from `x`, `[μ, σ²]`, `[a, b, c]`, `dy`.
+/// `dx` from `x`, `dy`, `[μ, σ²]`, `[a, b, c]`, and the output after a ReLU if one follows.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNormGradient;
 
@@ -324,9 +324,9 @@ impl Op for BatchNormGradient {
 
     fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
         let width = output.cols();
-        let coefficients = inputs[2].row(0);
+        let (mean, coefficients) = (&inputs[2].row(0)[..width], inputs[3].row(0));
         let part = |i: usize| &coefficients[i * width..(i + 1) * width];
-        rows::batch_norm_gradient(output, inputs[0], inputs[3], &inputs[1].row(0)[..width], [part(0), part(1), part(2)]);
+        rows::batch_norm_gradient(output, inputs[0], inputs[1], inputs.get(4).copied(), mean, [part(0), part(1), part(2)]);
     }
 
     fn cost(&self, _: &[&Shape], output: &Shape) -> Cost {

@@ -43,7 +43,7 @@ impl Op for LayerNorm {
         let (x, gamma) = (inputs[0], inputs[1]);
         let width = backward.shape(gamma).elements();
         let dx =
-            if backward.wants(x) { Some(backward.add(LayerNormGradient { epsilon: self.epsilon }, &[x, gamma, upstream])?) } else { None };
+            if backward.wants(x) { Some(backward.add(LayerNormGradient { epsilon: self.epsilon }, &[x, upstream, gamma])?) } else { None };
         let sums = backward.add(LayerNormParameterGradient { epsilon: self.epsilon }, &[x, upstream])?;
         let part = |backward: &mut Backward<'_>, first| backward.add(Elements { first, shape: Shape::fixed(&[width]) }, &[sums]);
         let d_gamma = part(backward, 0)?;
@@ -56,7 +56,7 @@ impl Op for LayerNorm {
     }
 }
 
-/// `dx` of [`LayerNorm`] from `x`, `γ`, `dy`.
+/// `dx` of [`LayerNorm`] from `x`, `dy`, `γ`, and the output after a ReLU if one follows (`dy` is then the gradient of that).
 #[derive(Clone, Copy, Debug)]
 pub struct LayerNormGradient {
     /// Added to the variance.
@@ -73,7 +73,7 @@ impl Op for LayerNormGradient {
     }
 
     fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
-        rows::layer_norm_gradient(output, inputs[0], inputs[1].row(0), inputs[2], self.epsilon);
+        rows::layer_norm_gradient(output, inputs[0], inputs[2].row(0), inputs[1], inputs.get(3).copied(), self.epsilon);
     }
 
     fn cost(&self, _: &[&Shape], output: &Shape) -> Cost {
@@ -81,7 +81,7 @@ impl Op for LayerNormGradient {
     }
 }
 
-/// `[dγ, dβ]`, `[2N]`, of [`LayerNorm`] from `x`, `dy`.
+/// `[dγ, dβ]`, `[2N]`, of [`LayerNorm`] from `x`, `dy`, and the output after a ReLU if one follows.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerNormParameterGradient {
     /// Added to the variance.
@@ -108,7 +108,7 @@ impl Op for LayerNormParameterGradient {
     fn partial(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: &mut [f32]) {
         output.fill(0.0);
         let (d_gamma, d_beta) = output.split_at_mut(output.len() / 2);
-        rows::layer_norm_parameter_sums(d_gamma, d_beta, inputs[0], inputs[1], self.epsilon);
+        rows::layer_norm_parameter_sums(d_gamma, d_beta, inputs[0], inputs[1], inputs.get(2).copied(), self.epsilon);
     }
 
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {

@@ -28,6 +28,8 @@ pub enum Epilogue {
     BiasRelu,
     /// The product is added to the third input `[B, N]`, which it overwrites.
     Accumulate,
+    /// Zero where the third input `[B, N]`, the output of a ReLU, is not positive.
+    Gate,
 }
 
 /// `x [B, K] · w [K, N]`, or `x [B, K] · w [N, K]ᵀ`.
@@ -51,10 +53,11 @@ impl Epilogue {
     fn of<'a>(self, inputs: &[MatRef<'a>]) -> gemm::Epilogue<'a> {
         let bias = match self {
             Epilogue::Bias | Epilogue::BiasRelu => Some(inputs[2].row(0)),
-            Epilogue::None | Epilogue::Relu | Epilogue::Accumulate => None,
+            Epilogue::None | Epilogue::Relu | Epilogue::Accumulate | Epilogue::Gate => None,
         };
+        let gate = (self == Epilogue::Gate).then(|| inputs[2]);
         let relu = matches!(self, Epilogue::Relu | Epilogue::BiasRelu);
-        gemm::Epilogue { accumulate: self == Epilogue::Accumulate, bias, relu }
+        gemm::Epilogue { accumulate: self == Epilogue::Accumulate, bias, relu, gate }
     }
 
     fn in_place(self) -> Option<usize> {

@@ -3,7 +3,7 @@
 //! Two neighbours along the inner dimension form a pair, one 32-bit word: the first in the lower half. An odd inner dimension is
 //! filled up by a zero. The instruction adds a pair's two products one after the other, each rounded, denormals flushed.
 
-use super::tile::{Extent, Finish};
+use super::tile::{Extent, Finish, Target};
 use super::{DEPTH, PANEL, Packed, ROUNDED};
 use crate::view::{MatMut, MatRef};
 
@@ -38,7 +38,7 @@ pub(super) fn supported() -> bool {
 ///
 /// # Panics
 /// If the processor lacks the instructions.
-pub(super) fn product(extent: Extent, x: MatRef<'_>, weights: Packed<'_>, mut out: MatMut<'_>, finish: Finish) {
+pub(super) fn product(extent: Extent, x: MatRef<'_>, weights: Packed<'_>, target: Target) {
     assert!(supported(), "bfloat16 products need a processor with AVX-512 BF16");
     #[cfg(target_arch = "x86_64")]
     ROUNDED.with_borrow_mut(|[rounded, _]| {
@@ -51,10 +51,10 @@ pub(super) fn product(extent: Extent, x: MatRef<'_>, weights: Packed<'_>, mut ou
         let left = x86::Left { data: rounded.as_ptr(), row: width, step: 1 };
         let right = weights.data.as_ptr().cast();
         // SAFETY: `supported` saw the instructions; `gemm::product` compared the shapes, and `Packed` holds whole panels.
-        unsafe { x86::multiply(extent, left, right, weights.shape.panel_elements(), out.as_mut_ptr(), out.stride(), finish) };
+        unsafe { x86::multiply(extent, left, right, weights.shape.panel_elements(), target) };
     });
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (x, weights, &mut out, finish);
+    let _ = (extent, x, weights, target);
 }
 
 /// `xᵀ · dy`.
@@ -83,10 +83,10 @@ pub(super) fn weight_gradient(mut out: MatMut<'_>, x: MatRef<'_>, dy: MatRef<'_>
             let extent = Extent { rows: out.rows(), cols: out.cols(), depth };
             let operand = x86::Left { data: left.as_ptr(), row: 1, step: x.cols() };
             let finish = Finish { accumulate: first > 0, ..Finish::NONE };
-            let stride = out.stride();
+            let target = Target { stride: out.stride(), data: out.as_mut_ptr(), finish };
             // SAFETY: `supported` saw the instructions; `gemm::weight_gradient` compared the shapes, and both operands were filled
             // for this piece.
-            unsafe { x86::multiply(extent, operand, right.as_ptr(), pairs * PANEL, out.as_mut_ptr(), stride, finish) };
+            unsafe { x86::multiply(extent, operand, right.as_ptr(), pairs * PANEL, target) };
             first += depth;
         }
     });
@@ -144,7 +144,7 @@ pub(super) mod x86 {
 
     use crate::gemm::lanes::Lanes;
     use crate::gemm::lanes::x86::Avx512;
-    use crate::gemm::tile::{Ahead, Extent, Finish, PER_LINE, Target, store};
+    use crate::gemm::tile::{Ahead, Extent, PER_LINE, Target, store};
     use crate::gemm::{DEPTH, PANEL};
 
     const WIDTH: usize = Avx512::WIDTH;
@@ -214,15 +214,7 @@ pub(super) mod x86 {
     /// # Safety
     /// As there; the processor has AVX-512 BF16.
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub(in super::super) unsafe fn multiply(
-        extent: Extent,
-        left: Left,
-        right: *const u32,
-        panel: usize,
-        out: *mut f32,
-        stride: usize,
-        finish: Finish,
-    ) {
+    pub(in super::super) unsafe fn multiply(extent: Extent, left: Left, right: *const u32, panel: usize, target: Target) {
         let pairs = extent.depth.div_ceil(2);
         for col in (0..extent.cols).step_by(PANEL) {
             let cols = (extent.cols - col).min(PANEL);
@@ -234,11 +226,10 @@ pub(super) mod x86 {
                 for row in (0..extent.rows).step_by(ROWS) {
                     // SAFETY: pieces, rows and columns stay inside the operands.
                     unsafe {
-                        let finish = finish.of_piece(first == 0, last, col);
                         let left = Left { data: left.data.add(row * left.row + first * left.step), ..left };
                         let right = right.add(col / PANEL * panel + first * PANEL);
                         let ahead = Ahead::of_panel(right.wrapping_add(panel).cast(), depth, row / ROWS);
-                        let target = Target { data: out.add(row * stride + col), stride, finish };
+                        let target = target.from(row, col).of_piece(first == 0, last);
                         match (extent.rows - row).min(ROWS) {
                             1 => tile::<1>(depth, left, right, target, cols, ahead),
                             2 => tile::<2>(depth, left, right, target, cols, ahead),
@@ -305,7 +296,7 @@ pub(super) mod x86 {
             b = b.wrapping_add(PANEL);
         }
         // SAFETY: the caller's promises.
-        unsafe { store::<Avx512, R, C>(&sums, target.data, target.stride, cols, target.finish) }
+        unsafe { store::<Avx512, R, C>(&sums, target, cols) }
     }
 
     #[inline]

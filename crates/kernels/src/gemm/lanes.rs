@@ -24,20 +24,22 @@ pub(super) trait Lanes {
     unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `max(a, 0)`, and 0 for NaN.
     unsafe fn positive(a: Self::Vector) -> Self::Vector;
+    /// `a` where `gate` is positive, else 0.
+    unsafe fn gated(a: Self::Vector, gate: Self::Vector) -> Self::Vector;
 }
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_set1_ps, _mm256_setzero_ps,
-        _mm256_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_set1_ps, _mm512_setzero_ps,
-        _mm512_storeu_ps,
+        __m256, __m512, _CMP_GT_OQ, _mm256_add_ps, _mm256_and_ps, _mm256_cmp_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps,
+        _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_add_ps, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps,
+        _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
     use super::Lanes;
 
     macro_rules! lanes {
-        ($name:ident, $vector:ty, $width:literal, $rows:literal, $zero:ident, $load:ident, $store:ident, $splat:ident, $fma:ident, $add:ident, $max:ident) => {
+        ($name:ident, $vector:ty, $width:literal, $rows:literal, $zero:ident, $load:ident, $store:ident, $splat:ident, $fma:ident, $add:ident, $max:ident, $gate:expr) => {
             impl Lanes for $name {
                 type Vector = $vector;
                 const WIDTH: usize = $width;
@@ -78,6 +80,11 @@ pub(super) mod x86 {
                     // SAFETY: the caller promises the instruction set. The instruction gives its second operand for NaN.
                     unsafe { $max(a, $zero()) }
                 }
+                #[inline(always)]
+                unsafe fn gated(a: $vector, gate: $vector) -> $vector {
+                    // SAFETY: the caller promises the instruction set.
+                    unsafe { $gate(a, gate) }
+                }
             }
         };
     }
@@ -95,7 +102,8 @@ pub(super) mod x86 {
         _mm512_set1_ps,
         _mm512_fmadd_ps,
         _mm512_add_ps,
-        _mm512_max_ps
+        _mm512_max_ps,
+        |a, gate| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate, _mm512_setzero_ps()), a)
     );
 
     /// AVX2 with FMA.
@@ -111,7 +119,8 @@ pub(super) mod x86 {
         _mm256_set1_ps,
         _mm256_fmadd_ps,
         _mm256_add_ps,
-        _mm256_max_ps
+        _mm256_max_ps,
+        |a, gate| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(gate, _mm256_setzero_ps()), a)
     );
 }
 
@@ -155,5 +164,9 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn positive(a: [f32; 4]) -> [f32; 4] {
         std::array::from_fn(|i| a[i].max(0.0))
+    }
+    #[inline(always)]
+    unsafe fn gated(a: [f32; 4], gate: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| if gate[i] > 0.0 { a[i] } else { 0.0 })
     }
 }

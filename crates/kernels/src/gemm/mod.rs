@@ -66,14 +66,16 @@ pub struct Epilogue<'a> {
     pub bias: Option<&'a [f32]>,
     /// Whether negative results become 0.
     pub relu: bool,
+    /// Results become 0 where this is not positive, [M, N]: the gradient of a ReLU whose output it is.
+    pub gate: Option<MatRef<'a>>,
 }
 
 impl Epilogue<'_> {
     /// The product replaces what is there.
-    pub const NONE: Epilogue<'static> = Epilogue { accumulate: false, bias: None, relu: false };
+    pub const NONE: Epilogue<'static> = Epilogue { accumulate: false, bias: None, relu: false, gate: None };
 }
 
-/// `out = relu(out + x · W + bias)`, as far as the epilogue asks for it.
+/// `out = gate(relu(out + x · W + bias))`, as far as the epilogue asks for it.
 ///
 /// # Shapes
 /// `out` [M, N]; `x` [M, K]; `W` [K, N].
@@ -85,18 +87,24 @@ pub fn product(mut out: MatMut<'_>, x: MatRef<'_>, weights: Packed<'_>, epilogue
     assert_eq!((x.rows(), x.cols()), (out.rows(), k), "rows of the left operand");
     assert_eq!(out.cols(), n, "columns of the output");
     assert!(epilogue.bias.is_none_or(|bias| bias.len() == n), "length of the bias");
+    assert!(epilogue.gate.is_none_or(|gate| (gate.rows(), gate.cols()) == (out.rows(), n)), "shape of the gate");
     let extent = Extent { rows: out.rows(), cols: n, depth: k };
-    let finish =
-        Finish { accumulate: epilogue.accumulate, bias: epilogue.bias.map_or(std::ptr::null(), <[f32]>::as_ptr), relu: epilogue.relu };
+    let finish = Finish {
+        accumulate: epilogue.accumulate,
+        bias: epilogue.bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
+        relu: epilogue.relu,
+        gate: epilogue.gate.map_or(std::ptr::null(), |gate| gate.as_ptr()),
+        gate_stride: epilogue.gate.map_or(0, |gate| gate.stride()),
+    };
+    let target = Target { stride: out.stride(), data: out.as_mut_ptr(), finish };
     match precision {
         Precision::F32 => {
             let left = Left { data: x.as_ptr(), row: x.stride(), step: 1 };
             let right = Right { data: weights.data.as_ptr(), panel: weights.shape.panel_elements() };
-            let target = Target { stride: out.stride(), data: out.as_mut_ptr(), finish };
             // SAFETY: the shapes were compared above, and `Packed` holds whole panels.
             unsafe { multiply(extent, left, right, target) }
         }
-        Precision::Bf16 => bf16::product(extent, x, weights, out, finish),
+        Precision::Bf16 => bf16::product(extent, x, weights, target),
     }
 }
 
@@ -186,7 +194,7 @@ fn with_scratch(work: impl FnOnce(&mut Vec<f32>)) {
     SCRATCH.with_borrow_mut(work);
 }
 
-/// `out = relu(out + x · w + bias)` for one output column; every output is [`dot`] of a row with the weights.
+/// `out = gate(relu(out + x · w + bias))` for one output column; every output is [`dot`] of a row with the weights.
 ///
 /// # Shapes
 /// `out` [M, 1]; `x` [M, K]; `weights` of K elements.
@@ -204,7 +212,8 @@ pub fn product_with_column(mut out: MatMut<'_>, x: MatRef<'_>, weights: &[f32], 
         if let Some(bias) = epilogue.bias {
             sum += bias[0];
         }
-        *y = if epilogue.relu { sum.max(0.0) } else { sum };
+        sum = if epilogue.relu { sum.max(0.0) } else { sum };
+        *y = if epilogue.gate.is_none_or(|gate| gate.row(i)[0] > 0.0) { sum } else { 0.0 };
     }
 }
 
@@ -326,11 +335,14 @@ mod tests {
         let shape = PackedShape { k, n, precision };
         let data = packed(shape, view(&w), w_is);
         let weights = Packed::new(MatRef::new(&data, shape.panels(), shape.panel_elements()), shape);
-        for (accumulate, with_bias, relu) in [(false, false, false), (true, false, false), (false, true, true), (true, true, false)] {
+        let gates = numbers(m * n, 4);
+        let cases = [(false, false, false, false), (true, false, false, false), (false, true, true, false), (true, true, false, true)];
+        for (accumulate, with_bias, relu, with_gate) in cases {
             // Every other column of a wider output, to see that the neighbours stay.
             let mut wide = vec![7.0; m * (n + 3)];
             let mut out = MatMut::new(&mut wide, m, n + 3);
-            let epilogue = Epilogue { accumulate, bias: with_bias.then_some(&bias), relu };
+            let gate = with_gate.then_some(MatRef::new(&gates, m, n));
+            let epilogue = Epilogue { accumulate, bias: with_bias.then_some(&bias), relu, gate };
             product(out.cols_range(1, n), MatRef::new(&x, m, k), weights, epilogue);
             for i in 0..m {
                 let row = out.row(i);
@@ -339,6 +351,7 @@ mod tests {
                     let mut want = expected[i * n + j] + if accumulate { 7.0 } else { 0.0 };
                     want += if with_bias { f64::from(bias[j]) } else { 0.0 };
                     want = if relu { want.max(0.0) } else { want };
+                    want = if with_gate && gates[i * n + j] <= 0.0 { 0.0 } else { want };
                     let got = f64::from(row[j + 1]);
                     assert!((got - want).abs() <= tolerance(k) + 1e-6, "{m}x{n}x{k} {precision:?} {w_is:?} {epilogue:?}: {got} {want}");
                 }

@@ -29,6 +29,37 @@ pub(super) struct Target {
     pub(super) finish: Finish,
 }
 
+impl Target {
+    /// The target from a row and a column on.
+    ///
+    /// # Safety
+    /// The row and the column are inside it or one past it.
+    #[inline(always)]
+    pub(super) unsafe fn from(self, row: usize, col: usize) -> Target {
+        // SAFETY: the caller's promise, for all three.
+        unsafe {
+            let finish = self.finish;
+            Target {
+                data: self.data.add(row * self.stride + col),
+                stride: self.stride,
+                finish: Finish {
+                    bias: if finish.bias.is_null() { finish.bias } else { finish.bias.add(col) },
+                    gate: if finish.gate.is_null() { finish.gate } else { finish.gate.add(row * finish.gate_stride + col) },
+                    ..finish
+                },
+            }
+        }
+    }
+
+    /// What is left to do for a piece of the inner dimension.
+    #[inline(always)]
+    pub(super) fn of_piece(self, first: bool, last: bool) -> Target {
+        let before_last = Finish { accumulate: true, ..Finish::NONE };
+        let finish = if last { self.finish } else { before_last };
+        Target { finish: Finish { accumulate: self.finish.accumulate || !first, ..finish }, ..self }
+    }
+}
+
 /// A rectangle of the output: all of it, or a part.
 #[derive(Clone, Copy)]
 pub(super) struct Extent {
@@ -46,35 +77,16 @@ pub(super) struct Finish {
     pub(super) bias: *const f32,
     /// Whether negative results become 0.
     pub(super) relu: bool,
+    /// Where this is not positive results become 0; null for none.
+    pub(super) gate: *const f32,
+    /// Distance between its rows.
+    pub(super) gate_stride: usize,
 }
 
 impl Finish {
     /// They replace what is there.
-    pub(super) const NONE: Finish = Finish { accumulate: false, bias: std::ptr::null(), relu: false };
-
-    /// What is left to do for a piece of the inner dimension in the columns from `col` on.
-    ///
-    /// # Safety
-    /// `col` is at most the number of columns.
-    #[inline(always)]
-    pub(super) unsafe fn of_piece(self, first: bool, last: bool, col: usize) -> Finish {
-        Finish {
-            accumulate: self.accumulate || !first,
-            // SAFETY: the caller's promise.
-            bias: if last { unsafe { self.from_column(col).bias } } else { std::ptr::null() },
-            relu: last && self.relu,
-        }
-    }
-
-    /// The same for the columns from `col` on.
-    ///
-    /// # Safety
-    /// `col` is at most the number of columns.
-    #[inline(always)]
-    pub(super) unsafe fn from_column(self, col: usize) -> Finish {
-        // SAFETY: inside the bias or one past it.
-        Finish { bias: if self.bias.is_null() { self.bias } else { unsafe { self.bias.add(col) } }, ..self }
-    }
+    pub(super) const NONE: Finish =
+        Finish { accumulate: false, bias: std::ptr::null(), relu: false, gate: std::ptr::null(), gate_stride: 0 };
 }
 
 /// What is brought into the second-level cache while a tile is computed: a line for every [`PER_LINE`] steps, so that the memory
@@ -131,13 +143,13 @@ pub(super) unsafe fn multiply<L: Lanes>(extent: Extent, left: Left, right: Right
             let last = first + depth == extent.depth;
             // SAFETY: `first` and `col` stay inside the operands, and `col` is the start of a panel.
             unsafe {
-                let finish = target.finish.of_piece(first == 0, last, col);
+                let target = target.from(0, col).of_piece(first == 0, last);
                 let left = Left { data: left.data.add(first * left.step), ..left };
                 let right = Right { data: right.data.add(col / PANEL * right.panel + first * PANEL), ..right };
                 let next = right.data.wrapping_add(right.panel);
                 let part = Extent { rows: extent.rows, cols, depth };
                 let ahead = |strip: usize, _: usize| Ahead::of_panel(next, depth, strip);
-                strips::<L>(part, left, right, Target { data: target.data.add(col), finish, ..target }, ahead);
+                strips::<L>(part, left, right, target, ahead);
             }
             if last {
                 break;
@@ -177,7 +189,7 @@ unsafe fn strips<L: Lanes>(extent: Extent, left: Left, right: Right, target: Tar
         // SAFETY: the rows lie inside the operands.
         unsafe {
             let left = Left { data: left.data.add(row * left.row), ..left };
-            let target = Target { data: target.data.add(row * target.stride), ..target };
+            let target = target.from(row, 0);
             let part = Extent { rows, ..extent };
             let ahead = |tile| ahead(row / L::ROWS, tile);
             match rows {
@@ -205,7 +217,7 @@ unsafe fn strip<L: Lanes, const R: usize>(extent: Extent, left: Left, right: Rig
         // stores what is left.
         unsafe {
             let right = Right { data: right.data.add(col / PANEL * right.panel + col % PANEL), ..right };
-            let target = Target { data: target.data.add(col), finish: target.finish.from_column(col), ..target };
+            let target = target.from(0, col);
             let ahead = ahead(col / PANEL);
             col += if R == 1 && rest >= 8 * L::WIDTH {
                 tile::<L, R, 8>(extent.depth, left, right, target, 8 * L::WIDTH, ahead)
@@ -253,7 +265,7 @@ unsafe fn tile<L: Lanes, const R: usize, const C: usize>(
             a = a.wrapping_add(left.step);
             b = b.wrapping_add(PANEL);
         }
-        store::<L, R, C>(&sums, target.data, target.stride, cols, target.finish);
+        store::<L, R, C>(&sums, target, cols);
     }
     cols
 }
@@ -261,15 +273,9 @@ unsafe fn tile<L: Lanes, const R: usize, const C: usize>(
 /// Brings the sums of a tile to the output.
 ///
 /// # Safety
-/// `out` is writable over `R` rows of `cols` columns, the bias readable over `cols`, and the instruction set is there.
+/// The target is writable over `R` rows of `cols` columns, its bias and gate readable there, and the instruction set is there.
 #[inline(always)]
-pub(super) unsafe fn store<L: Lanes, const R: usize, const C: usize>(
-    sums: &[[L::Vector; C]; R],
-    out: *mut f32,
-    stride: usize,
-    cols: usize,
-    finish: Finish,
-) {
+pub(super) unsafe fn store<L: Lanes, const R: usize, const C: usize>(sums: &[[L::Vector; C]; R], target: Target, cols: usize) {
     for r in 0..R {
         for c in 0..C {
             let first = c * L::WIDTH;
@@ -277,44 +283,49 @@ pub(super) unsafe fn store<L: Lanes, const R: usize, const C: usize>(
                 break;
             }
             let count = (cols - first).min(L::WIDTH);
-            // SAFETY: `first + count <= cols`; incomplete vectors go through an array.
+            // SAFETY: `first + count <= cols`; incomplete vectors go through arrays.
             unsafe {
-                let to = out.add(r * stride + first);
-                let bias = finish.from_column(first).bias;
+                let target = target.from(r, first);
                 if count == L::WIDTH {
-                    L::store(to, finished::<L>(sums[r][c], to, bias, finish));
-                } else {
-                    let mut before = [0.0_f32; PANEL];
-                    let mut offset = [0.0_f32; PANEL];
-                    if finish.accumulate {
-                        std::ptr::copy_nonoverlapping(to, before.as_mut_ptr(), count);
-                    }
-                    if !bias.is_null() {
-                        std::ptr::copy_nonoverlapping(bias, offset.as_mut_ptr(), count);
-                    }
-                    let bias = if bias.is_null() { bias } else { offset.as_ptr() };
-                    let vector = finished::<L>(sums[r][c], before.as_ptr(), bias, finish);
-                    L::store(before.as_mut_ptr(), vector);
-                    std::ptr::copy_nonoverlapping(before.as_ptr(), to, count);
+                    L::store(target.data, finished::<L>(sums[r][c], target.data, target.finish));
+                    continue;
                 }
+                let mut part = [0.0_f32; PANEL];
+                let [mut bias, mut gate] = [[0.0_f32; PANEL]; 2];
+                let mut finish = target.finish;
+                if finish.accumulate {
+                    std::ptr::copy_nonoverlapping(target.data, part.as_mut_ptr(), count);
+                }
+                for (from, whole) in [(&mut finish.bias, &mut bias), (&mut finish.gate, &mut gate)] {
+                    if !from.is_null() {
+                        std::ptr::copy_nonoverlapping(*from, whole.as_mut_ptr(), count);
+                        *from = whole.as_ptr();
+                    }
+                }
+                let vector = finished::<L>(sums[r][c], part.as_ptr(), finish);
+                L::store(part.as_mut_ptr(), vector);
+                std::ptr::copy_nonoverlapping(part.as_ptr(), target.data, count);
             }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn finished<L: Lanes>(sum: L::Vector, before: *const f32, bias: *const f32, finish: Finish) -> L::Vector {
+unsafe fn finished<L: Lanes>(sum: L::Vector, before: *const f32, finish: Finish) -> L::Vector {
     let mut vector = sum;
-    // SAFETY: both are readable for a whole vector where they are used.
+    // SAFETY: all are readable for a whole vector where they are used.
     unsafe {
         if finish.accumulate {
             vector = L::add(L::load(before), vector);
         }
-        if !bias.is_null() {
-            vector = L::add(vector, L::load(bias));
+        if !finish.bias.is_null() {
+            vector = L::add(vector, L::load(finish.bias));
         }
         if finish.relu {
             vector = L::positive(vector);
+        }
+        if !finish.gate.is_null() {
+            vector = L::gated(vector, L::load(finish.gate));
         }
     }
     vector
