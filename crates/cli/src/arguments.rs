@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use rankmill_config::Edits;
+use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 
 use crate::commands::{check, data, demo, eval, predict, train};
@@ -100,6 +101,28 @@ impl ThreadArgs {
         let threads = self.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let pool = Pool::new(threads).with_context(|| format!("--threads {threads}: the system refuses so many threads"))?;
         Ok(Arc::new(pool))
+    }
+}
+
+/// How the factors of matrix products are represented.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum PrecisionArg {
+    /// 32-bit numbers.
+    #[default]
+    F32,
+    /// bfloat16 factors, 32-bit sums.
+    Bf16,
+}
+
+impl PrecisionArg {
+    /// The precision, if this processor computes it.
+    pub(crate) fn supported(self) -> anyhow::Result<Precision> {
+        let precision = match self {
+            PrecisionArg::F32 => Precision::F32,
+            PrecisionArg::Bf16 => Precision::Bf16,
+        };
+        anyhow::ensure!(precision.is_supported(), "--precision bf16 needs a processor with AVX-512 BF16, which this one has not");
+        Ok(precision)
     }
 }
 

@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod gate;
 mod output;
+mod profile;
 mod progress;
 mod report;
 mod table;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use crate::profile::{ProfileLine, profile_table};
 use crate::table::Table;
 use crate::units;
 
@@ -56,6 +57,9 @@ pub(crate) struct RunReport {
     /// What was skipped, clipped or out of range.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) remarks: Vec<String>,
+    /// What each part of the training steps took, longest first, if that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) profile: Vec<ProfileLine>,
 }
 
 impl fmt::Display for RunReport {
@@ -71,7 +75,11 @@ impl fmt::Display for RunReport {
             table.row([format!("{name} time"), units::duration(span)]);
         }
         write!(f, "{table}model: {}", self.model)?;
-        self.remarks.iter().try_for_each(|remark| write!(f, "\nnote: {remark}"))
+        self.remarks.iter().try_for_each(|remark| write!(f, "\nnote: {remark}"))?;
+        if !self.profile.is_empty() {
+            write!(f, "\n\n{}", profile_table(&self.profile))?;
+        }
+        Ok(())
     }
 }
 
@@ -87,6 +95,7 @@ mod tests {
             steps: 650,
             model: "out/model.ckpt-650".to_owned(),
             remarks: vec!["3 rows skipped".to_owned()],
+            profile: Vec::new(),
         }
     }
 

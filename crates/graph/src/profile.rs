@@ -8,7 +8,7 @@ use crate::op::Execution;
 use crate::shape::Shape;
 
 /// What one operation of a graph took.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct OpProfile {
     /// Name of the operation.
     pub op: &'static str,

@@ -4,11 +4,13 @@
 
 #![expect(unsafe_code, reason = "the one place where unsafe is allowed; each use states why it is sound")]
 
+pub mod adam;
 pub mod dispatch;
 pub mod elementwise;
 pub mod fingerprint;
 pub mod gemm;
 pub mod ids;
+pub mod pages;
 pub mod pool;
 pub mod reduce;
 pub mod rows;

@@ -1,6 +1,7 @@
 //! The values of a model's variables.
 
 use rankmill_graph::Shape;
+use rankmill_kernels::pages::filled;
 use rankmill_kernels::view::MatRef;
 use rankmill_nn::init::Initializer;
 
@@ -66,7 +67,7 @@ impl Parameters {
             .iter()
             .zip(initializers)
             .map(|(slot, initializer)| {
-                let mut values = vec![0.0; slot.shape.elements()];
+                let mut values = filled(slot.shape.elements(), 0.0);
                 initializer.fill(&slot.shape.dims, seed, &slot.name, &mut values);
                 Parameter { name: slot.name.clone(), shape: slot.shape.dims.clone(), trainable: slot.trainable, values }
             })

@@ -17,7 +17,7 @@ use peer::{Options, Size};
 use rankmill_config::{Edits, Pipeline};
 use rankmill_data::{Column, FeatureBatch, FeatureSet, IdColumn};
 use rankmill_kernels::pool::Pool;
-use rankmill_train::step::{Keep, Trainer};
+use rankmill_train::step::{Trainer, TrainerOptions};
 use safetensors::tensor::{Dtype, TensorView};
 
 /// Batches that are made; training takes them in turn.
@@ -144,11 +144,11 @@ fn batch(size: Size, fields: &[Field], random: &mut Random) -> FeatureBatch {
 }
 
 /// Writes the weights under their names, and for each batch `batch/N/FIELD/offsets`, `batch/N/FIELD/ids` and `batch/N/label`.
-fn dump(path: &Path, trainer: &Trainer, fields: &[Field], batches: &[FeatureBatch]) -> Result<(), Box<dyn Error>> {
+fn dump(path: &Path, trainer: &mut Trainer, fields: &[Field], batches: &[FeatureBatch]) -> Result<(), Box<dyn Error>> {
     let floats = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
     let integers = |values: &[u32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
     let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
-    for entry in &trainer.parameters.entries {
+    for entry in &trainer.parameters().entries {
         tensors.push((entry.name.clone(), Dtype::F32, entry.shape.clone(), floats(&entry.values)));
     }
     for (i, batch) in batches.iter().enumerate() {
@@ -178,14 +178,20 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     }
     let mut random = Random(SEED);
     let batches: Vec<FeatureBatch> = (0..BATCHES).map(|_| batch(options.size, &fields, &mut random)).collect();
-    let mut trainer = Trainer::new(&pipeline, &features, SEED, Arc::new(Pool::new(options.threads)?), Keep::Needed)?;
+    let idle_rows = match std::env::var("IDLE").as_deref() {
+        Ok("every") => rankmill_train::step::IdleRows::EveryStep,
+        Ok(_) => rankmill_train::step::IdleRows::Waiting,
+        _ => Default::default(),
+    };
+    let trainer_options = TrainerOptions { seed: SEED, precision: options.precision, idle_rows, ..TrainerOptions::default() };
+    let mut trainer = Trainer::new(&pipeline, &features, Arc::new(Pool::new(options.threads)?), trainer_options)?;
     // EasyRec's embeddings start near zero, where training magnifies rounding so fast that the losses of two correct programs soon
     // part, and comparing them would tell nothing.
-    for table in trainer.parameters.entries.iter_mut().filter(|entry| entry.name.ends_with("embedding_weights")) {
+    for table in trainer.parameters_mut().entries.iter_mut().filter(|entry| entry.name.ends_with("embedding_weights")) {
         table.values.iter_mut().for_each(|value| *value *= EMBEDDING_SCALE);
     }
     if let Some(path) = &options.dump {
-        return dump(path, &trainer, &fields, &batches);
+        return dump(path, &mut trainer, &fields, &batches);
     }
     let losses: Vec<f32> = batches.iter().cycle().take(LOSS_STEPS).map(|batch| trainer.step(batch).total).collect();
     if std::env::var("PROF").is_ok() {
@@ -198,7 +204,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         let ps = trainer.profile();
         let mut map: std::collections::BTreeMap<(String, String), (f64, f64, f64, u32)> = Default::default();
         for p in &ps {
-            let e = map.entry((p.op.to_string(), p.shape.clone())).or_default();
+            let e = map
+                .entry((format!("{} {}", p.op, if std::env::var("PROF").unwrap() == "2" { p.scope.as_str() } else { "" }), p.shape.clone()))
+                .or_default();
             e.0 += p.seconds;
             e.1 += p.flops;
             e.2 += p.bytes;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rankmill_config::Pipeline;
 use rankmill_data::Position;
+use rankmill_kernels::gemm::Precision;
 use rankmill_model::bundle::{
     self, BundleError, CHECKPOINTS, Manifest, checkpoint_name, checkpoints, write_bundle, write_file, write_tensors,
 };
@@ -31,6 +32,14 @@ pub struct RunState {
     pub position: Position,
     /// Rows trained on.
     pub rows: u64,
+    /// Name of the precision of the last step.
+    #[serde(default = "single_precision")]
+    pub precision: String,
+}
+
+/// That of checkpoints which don't name it.
+fn single_precision() -> String {
+    Precision::F32.name().to_owned()
 }
 
 /// Writes a checkpoint of `trainer` and removes all but the newest `keep`.
@@ -40,7 +49,7 @@ pub struct RunState {
 pub fn save(
     model_dir: &Path,
     pipeline: &Pipeline,
-    trainer: &Trainer,
+    trainer: &mut Trainer,
     state: &RunState,
     manifest: &Manifest,
     keep: usize,
@@ -72,9 +81,15 @@ pub fn save(
     Ok(path)
 }
 
-fn write_files(directory: &Path, pipeline: &Pipeline, trainer: &Trainer, state: &RunState, manifest: &Manifest) -> Result<(), BundleError> {
-    write_bundle(directory, pipeline, &trainer.parameters, manifest)?;
-    let tensors = trainer.state_tensors();
+fn write_files(
+    directory: &Path,
+    pipeline: &Pipeline,
+    trainer: &mut Trainer,
+    state: &RunState,
+    manifest: &Manifest,
+) -> Result<(), BundleError> {
+    let (parameters, tensors) = trainer.state();
+    write_bundle(directory, pipeline, parameters, manifest)?;
     let views = tensors.iter().map(|(name, shape, values)| (name.as_str(), shape.as_slice(), *values));
     write_tensors(&directory.join(OPTIMIZER_FILE), views)?;
     let file = directory.join(STATE_FILE);

@@ -8,5 +8,7 @@ pub mod metrics;
 pub mod run;
 pub mod step;
 pub mod summary;
+mod tables;
+mod update;
 
 pub use error::TrainError;

@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use rankmill_config::Pipeline;
 use rankmill_data::{Batch, FeatureSet, FeatureStatistics, InputFile, Position, Reader, ReaderOptions, Report};
+use rankmill_graph::OpProfile;
 use rankmill_kernels::elementwise::sigmoid;
+use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 use rankmill_model::bundle::{CONFIG_FILE, GoldenRows, Manifest, processor, write_file};
 use rankmill_model::{Parameters, Scorer};
@@ -18,7 +20,7 @@ use crate::error::TrainError;
 use crate::evaluate::{Evaluation, Evaluator};
 use crate::events::{EVALUATION_FOLDER, EventWriter, LEARNING_RATE, STEPS_PER_SECOND, loss_tag, online_metric_tag};
 use crate::metrics::{Auc, Metric, Predictions};
-use crate::step::{Keep, StepLosses, Trainer};
+use crate::step::{StepLosses, Trainer, TrainerOptions};
 
 /// Rows of the first batch that the manifest keeps with their scores.
 const GOLDEN_ROWS: usize = 16;
@@ -49,6 +51,20 @@ pub struct RunOptions {
     pub eval_every: Option<u64>,
     /// Seed of initial values, shuffling and random layers.
     pub seed: u64,
+    /// How the factors of products are represented in training; evaluation is exact.
+    pub precision: Precision,
+    /// Whether to take the time of every operation.
+    pub profile: Profile,
+}
+
+/// Whether a run takes the time of every operation of its training steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// No.
+    #[default]
+    Off,
+    /// Yes; reading the clock so often costs about a hundredth of the speed.
+    On,
 }
 
 /// What a run tells while it goes on.
@@ -120,6 +136,8 @@ pub struct Outcome {
     pub report: Report,
     /// Whether the run was asked to stop before its end.
     pub interrupted: bool,
+    /// What each part of the training steps took, if the run was profiled.
+    pub profile: Vec<OpProfile>,
 }
 
 /// Trains the model of a config. `stop` asks for an early, orderly end; `tell` hears how it goes.
@@ -183,11 +201,15 @@ impl<'a> Run<'a> {
             return Err(TrainError::Endless);
         }
         let features = FeatureSet::new(pipeline)?;
-        let mut trainer = Trainer::new(pipeline, &features, options.seed, Arc::clone(pool), Keep::Needed)?;
+        let trainer_options = TrainerOptions { seed: options.seed, precision: options.precision, ..TrainerOptions::default() };
+        let mut trainer = Trainer::new(pipeline, &features, Arc::clone(pool), trainer_options)?;
         let restored = match options.start {
             Start::Resume => checkpoint::restore(&options.model_dir, &mut trainer)?,
             Start::Fresh | Start::Overwrite => None,
         };
+        if options.profile == Profile::On {
+            trainer.start_profile();
+        }
         let (state, manifest) = restored.unzip();
         if let Some(state) = state.as_ref().filter(|state| state.seed != options.seed) {
             trainer.set_seed(state.seed);
@@ -207,9 +229,13 @@ impl<'a> Run<'a> {
         }
         let events = EventWriter::create(&options.model_dir)?;
         let eval_events = evaluator.as_ref().map(|_| EventWriter::create(&options.model_dir.join(EVALUATION_FOLDER))).transpose()?;
-        tell(Event::Started { parameters: trainer.parameters.count(), resumed_from: state.as_ref().map(|state| state.global_step) });
+        tell(Event::Started { parameters: trainer.parameters().count(), resumed_from: state.as_ref().map(|state| state.global_step) });
         if trainer.seed() != options.seed {
             tell(Event::Remark(format!("the run goes on with its own seed, {}, not with {}", trainer.seed(), options.seed)));
+        }
+        let precision = options.precision.name();
+        if let Some(before) = state.as_ref().map(|state| state.precision.as_str()).filter(|before| *before != precision) {
+            tell(Event::Remark(format!("the run was trained with {before} products so far and goes on with {precision} ones")));
         }
         if let Some(manifest) = manifest.filter(|manifest| !manifest.trained_on(reader.files())) {
             let before: Vec<&str> = manifest.data.iter().map(|file| file.path.as_str()).collect();
@@ -309,13 +335,14 @@ impl<'a> Run<'a> {
             statistics: self.reader.statistics(),
             report: self.reader.report().clone(),
             interrupted,
+            profile: self.trainer.profile(),
         };
         self.record(&outcome)?;
         Ok(outcome)
     }
 
     /// Writes `run.json`: what ran, on what, how long, and what came out; and the resolved config beside it.
-    fn record(&self, outcome: &Outcome) -> Result<(), TrainError> {
+    fn record(&mut self, outcome: &Outcome) -> Result<(), TrainError> {
         let files = |files: &[InputFile]| -> Vec<serde_json::Value> {
             files.iter().map(|file| json!({ "path": file.path, "bytes": file.bytes, "fingerprint": file.fingerprint })).collect()
         };
@@ -329,11 +356,12 @@ impl<'a> Run<'a> {
             "rankmill": env!("CARGO_PKG_VERSION"),
             "processor": processor(),
             "threads": self.threads,
+            "precision": self.options.precision.name(),
             "seed": self.trainer.seed(),
             "config": self.pipeline.file_name(),
             "train_files": files(self.reader.files()),
             "eval_inputs": self.options.eval_inputs,
-            "parameters": self.trainer.parameters.count(),
+            "parameters": self.trainer.parameters().count(),
             "global_step": outcome.global_step,
             "rows": outcome.rows,
             "interrupted": outcome.interrupted,
@@ -387,11 +415,17 @@ impl<'a> Run<'a> {
 
     fn save(&mut self, tell: &mut dyn FnMut(Event<'_>)) -> Result<(), TrainError> {
         let step = self.trainer.global_step;
-        let state = RunState { global_step: step, seed: self.trainer.seed(), position: self.position, rows: self.rows_before + self.rows };
-        let golden = self.golden.rows(&self.trainer.parameters)?;
+        let state = RunState {
+            global_step: step,
+            seed: self.trainer.seed(),
+            position: self.position,
+            rows: self.rows_before + self.rows,
+            precision: self.options.precision.name().to_owned(),
+        };
+        let golden = self.golden.rows(self.trainer.parameters())?;
         let manifest = Manifest::new(step, self.reader.files(), golden);
         let keep = self.pipeline.proto.train_config.as_ref().map_or(10, |train| train.keep_checkpoint_max()) as usize;
-        let path = checkpoint::save(&self.options.model_dir, self.pipeline, &self.trainer, &state, &manifest, keep)?;
+        let path = checkpoint::save(&self.options.model_dir, self.pipeline, &mut self.trainer, &state, &manifest, keep)?;
         if self.last_saved != Some(step) {
             tell(Event::Saved(&path));
         }
@@ -403,7 +437,7 @@ impl<'a> Run<'a> {
     fn evaluate(&mut self, tell: &mut dyn FnMut(Event<'_>)) -> Result<Option<(u64, Evaluation)>, TrainError> {
         let Some(evaluator) = &mut self.evaluator else { return Ok(None) };
         let progress = |fraction| tell(Event::Evaluating(fraction));
-        let evaluation = evaluator.evaluate(&self.trainer.parameters, &self.options.eval_inputs, progress)?;
+        let evaluation = evaluator.evaluate(self.trainer.parameters(), &self.options.eval_inputs, progress)?;
         self.eval_seconds += evaluation.seconds;
         let step = self.trainer.global_step;
         if let Some(events) = &mut self.eval_events {

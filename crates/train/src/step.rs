@@ -1,26 +1,25 @@
-//! One training step: forward and backward through the graph, sparse gradients of the tables, clipping, the optimizer, moving
-//! statistics.
+//! One training step: forward and backward through the graph, gradients of the tables, clipping, the optimizer, moving statistics.
 //!
 //! Every sum has a fixed order and every update is elementwise, so the bits do not depend on the number of threads.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use rankmill_config::{Diagnostic, Diagnostics, Pipeline};
 use rankmill_data::{FeatureBatch, FeatureSet};
-use rankmill_graph::ops::lookup::Lookup;
 use rankmill_graph::{Executor, OpProfile, Value, Weights};
-use rankmill_kernels::elementwise::{add_scaled, scale};
+use rankmill_kernels::elementwise::scale;
 use rankmill_kernels::gemm::Precision;
-use rankmill_kernels::ids::IdColumn;
+use rankmill_kernels::pages::filled;
 use rankmill_kernels::pool::Pool;
-use rankmill_kernels::view::MatRef;
 use rankmill_model::{BatchFeed, Model, Parameter, ParameterError, Parameters, Training};
 use rankmill_nn::layers::scope::{Mode, Moment};
 use rankmill_nn::optim::clip::{clip_factor, global_norm};
 use rankmill_nn::optim::{Gradient, Optimizer, StepRates};
 
-/// Elements of a parameter that one task updates.
-const TASK_ELEMENTS: usize = 1 << 16;
+pub use crate::tables::IdleRows;
+use crate::tables::Tables;
+use crate::update::{Moving, cut};
 
 /// The figures of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,81 +34,15 @@ pub struct StepLosses {
     pub learning_rate: f32,
 }
 
-/// The gradient of a table: unique rows, ascending, with their sums.
-#[derive(Clone, Debug, Default)]
-struct RowGradients {
-    rows: Vec<u32>,
-    values: Vec<f32>,
-    /// For each row of the table its place in `rows`, valid where `stamps` says so.
-    places: Vec<u32>,
-    stamps: Vec<u32>,
-    stamp: u32,
-}
+/// Name, shape and elements of a tensor of the optimizer's state.
+pub type StateTensor<'a> = (String, Vec<usize>, &'a [f32]);
 
-impl RowGradients {
-    fn new(rows: usize) -> RowGradients {
-        RowGradients { places: vec![0; rows], stamps: vec![0; rows], ..RowGradients::default() }
-    }
-
-    /// Collects the rows that occur in `ids`.
-    fn start(&mut self, ids: &[&[u32]], width: usize) {
-        if self.stamp == u32::MAX {
-            self.stamps.fill(0);
-            self.stamp = 0;
-        }
-        self.stamp += 1;
-        self.rows.clear();
-        for id in ids.iter().copied().flatten() {
-            let stamp = &mut self.stamps[*id as usize];
-            if *stamp != self.stamp {
-                *stamp = self.stamp;
-                self.rows.push(*id);
-            }
-        }
-        self.rows.sort_unstable();
-        for (place, row) in self.rows.iter().enumerate() {
-            self.places[*row as usize] = place as u32;
-        }
-        self.values.clear();
-        self.values.resize(self.rows.len() * width, 0.0);
-    }
-
-    fn row(&mut self, id: u32, width: usize) -> &mut [f32] {
-        let place = self.places[id as usize] as usize;
-        &mut self.values[place * width..(place + 1) * width]
-    }
-
-    /// Adds the gradient of a lookup's output, in the order of the batch.
-    fn add_lookup(&mut self, lookup: &Lookup, column: &IdColumn, upstream: MatRef<'_>) {
-        let width = upstream.cols();
-        self.start(&[&column.ids], width);
-        for row in 0..upstream.rows() {
-            lookup.for_each_id(column, row, |_, id, factor| add_scaled(self.row(id, width), factor, upstream.row(row)));
-        }
-    }
-
-    /// The sum of several gradients of one table.
-    fn add_all(&mut self, parts: &[&RowGradients], width: usize) {
-        let ids: Vec<&[u32]> = parts.iter().map(|part| part.rows.as_slice()).collect();
-        self.start(&ids, width);
-        for part in parts {
-            for (i, id) in part.rows.iter().enumerate() {
-                add_scaled(self.row(*id, width), 1.0, &part.values[i * width..(i + 1) * width]);
-            }
-        }
-    }
-
-    fn gradient(&self) -> Gradient<'_> {
-        Gradient::Rows { rows: &self.rows, values: &self.values }
-    }
-}
-
-/// A lookup in a table and its part of the table's gradient.
-struct TableLookup {
-    parameter: usize,
-    lookup: Lookup,
-    upstream: Value,
-    gradients: RowGradients,
+/// Time in the parts of a step besides the graph.
+#[derive(Clone, Copy, Debug, Default)]
+struct PartSeconds {
+    catch_up: f64,
+    table_gradients: f64,
+    update: f64,
 }
 
 /// A model in training: its graph, its variables, its optimizer.
@@ -117,29 +50,41 @@ pub struct Trainer {
     executor: Executor,
     training: Training,
     logits: Value,
-    lookups: Vec<TableLookup>,
+    tables: Tables,
     group_tensors: Vec<(String, Value)>,
-    /// Sums for tables that several features share, by parameter.
-    shared: Vec<(usize, RowGradients)>,
     optimizer: Optimizer,
     clip_norm: f32,
     embedding_multiplier: f32,
     seed: u64,
     pool: Arc<Pool>,
-    /// The variables.
-    pub parameters: Parameters,
+    clock: Option<PartSeconds>,
+    parameters: Parameters,
     /// The optimizer's state: for each slot of the optimizer, for each variable (empty for those that are not trainable).
-    pub slots: Vec<Vec<Vec<f32>>>,
+    slots: Vec<Vec<Vec<f32>>>,
     /// The optimizer's state that there is once.
-    pub scalars: Vec<f32>,
+    scalars: Vec<f32>,
     /// Steps done.
     pub global_step: u64,
 }
 
+/// How to train.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TrainerOptions {
+    /// Seed of initial values and random layers.
+    pub seed: u64,
+    /// How the factors of products are represented.
+    pub precision: Precision,
+    /// When rows move that the batch has not.
+    pub idle_rows: IdleRows,
+    /// Which tensors stay readable after a step.
+    pub keep: Keep,
+}
+
 /// Which tensors stay readable after a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Keep {
     /// Losses and gradients alone.
+    #[default]
     Needed,
     /// The feature groups' tensors, too.
     Everything,
@@ -150,41 +95,25 @@ impl Trainer {
     ///
     /// # Errors
     /// What the config asks for and can't be built, with the config line.
-    pub fn new(pipeline: &Pipeline, features: &FeatureSet, seed: u64, pool: Arc<Pool>, keep: Keep) -> Result<Trainer, Diagnostics> {
+    pub fn new(pipeline: &Pipeline, features: &FeatureSet, pool: Arc<Pool>, options: TrainerOptions) -> Result<Trainer, Diagnostics> {
+        let TrainerOptions { seed, precision, idle_rows, keep } = options;
         let model = Model::build(pipeline, features, Mode::Training)?;
         let train_config = pipeline.proto.train_config.clone().unwrap_or_default();
         let (optimizer, multiplier) = optimizer(pipeline)?;
         let outputs = step_outputs(&model, keep);
         let parameters = Parameters::initialise(&model.graph, &model.initializers, seed);
-        let Some(training) = model.training else {
+        let Some(training) = &model.training else {
             return Err(Diagnostics(vec![pipeline.error("model_config", "the model has no loss")]));
         };
-        let lookups: Vec<TableLookup> = training
-            .gradients
-            .tables
-            .iter()
-            .filter_map(|table| {
-                let lookup = *model.graph.lookup(table.lookup)?;
-                let rows = parameters.entries[table.parameter].shape[0];
-                Some(TableLookup { parameter: table.parameter, lookup, upstream: table.upstream, gradients: RowGradients::new(rows) })
-            })
-            .collect();
-        let shared = lookups
-            .iter()
-            .enumerate()
-            .filter(|(i, lookup)| {
-                let same = |other: &&TableLookup| other.parameter == lookup.parameter;
-                lookups[..*i].iter().all(|other| !same(&other)) && lookups.iter().filter(same).count() > 1
-            })
-            .map(|(_, lookup)| (lookup.parameter, RowGradients::new(parameters.entries[lookup.parameter].shape[0])))
-            .collect();
         let batch_size = pipeline.proto.data_config.as_ref().map_or(32, |data| data.batch_size()) as usize;
-        let executor = Executor::new(model.graph, &outputs, batch_size, Precision::F32);
+        let tables = Tables::new(&model, training, &parameters, &optimizer, idle_rows, batch_size);
+        let training = training.clone();
+        let executor = Executor::new(model.graph, &outputs, batch_size, precision);
         let slots = optimizer
             .slots()
             .iter()
             .map(|slot| {
-                let fresh = |length: usize| vec![slot.initial; length];
+                let fresh = |length: usize| filled(length, slot.initial);
                 parameters.entries.iter().map(|entry| fresh(if entry.trainable { entry.values.len() } else { 0 })).collect()
             })
             .collect();
@@ -193,14 +122,14 @@ impl Trainer {
             executor,
             logits: model.logits,
             training,
-            lookups,
+            tables,
             group_tensors: if keep == Keep::Everything { model.group_tensors } else { Vec::new() },
-            shared,
             optimizer,
             clip_norm: train_config.gradient_clipping_by_norm(),
             embedding_multiplier: multiplier,
             seed,
             pool,
+            clock: None,
             parameters,
             slots,
             scalars,
@@ -208,8 +137,30 @@ impl Trainer {
         })
     }
 
-    /// The optimizer's state as named tensors: `<variable>/<slot>`, and what there is once.
-    pub fn state_tensors(&self) -> Vec<(String, Vec<usize>, &[f32])> {
+    /// The variables.
+    pub fn parameters(&mut self) -> &Parameters {
+        self.settle();
+        &self.parameters
+    }
+
+    /// The variables, to be set; all state of the optimizer stays.
+    pub fn parameters_mut(&mut self) -> &mut Parameters {
+        self.settle();
+        &mut self.parameters
+    }
+
+    /// The variables, and the optimizer's state as named tensors: `<variable>/<slot>`, and what there is once.
+    pub fn state(&mut self) -> (&Parameters, Vec<StateTensor<'_>>) {
+        self.settle();
+        (&self.parameters, self.state_tensors())
+    }
+
+    /// Moves the rows that wait: whoever reads a table finds it as if they had moved at every step.
+    fn settle(&mut self) {
+        self.tables.settle(&mut self.parameters, &mut self.slots, &self.pool);
+    }
+
+    fn state_tensors(&self) -> Vec<StateTensor<'_>> {
         let mut tensors = Vec::new();
         for (slot, all) in self.optimizer.slots().iter().zip(&self.slots) {
             for (entry, values) in self.parameters.entries.iter().zip(all) {
@@ -229,6 +180,7 @@ impl Trainer {
     /// # Errors
     /// If one is missing or has another shape.
     pub fn restore(&mut self, saved: &Parameters, state: &[Parameter]) -> Result<(), ParameterError> {
+        self.tables.forget();
         for entry in &mut self.parameters.entries {
             let found = saved.entries.iter().find(|other| other.name == entry.name);
             fill(&entry.name, &entry.shape, &mut entry.values, found)?;
@@ -248,11 +200,21 @@ impl Trainer {
     /// Takes the time of every operation from now on.
     pub fn start_profile(&mut self) {
         self.executor.start_profile();
+        self.clock = Some(PartSeconds::default());
     }
 
-    /// What the operations of forward and backward pass took since [`Trainer::start_profile`].
+    /// What the operations of forward and backward pass, and the parts of a step besides them, took since [`Trainer::start_profile`].
     pub fn profile(&self) -> Vec<OpProfile> {
-        self.executor.profile()
+        let mut profile = self.executor.profile();
+        if let Some(PartSeconds { catch_up, table_gradients, update }) = self.clock {
+            let parts = [("rows of tables catch up", catch_up), ("gradients of tables", table_gradients), ("optimizer", update)];
+            profile.extend(parts.map(|(op, seconds)| OpProfile {
+                op,
+                seconds: seconds * self.pool.threads() as f64,
+                ..OpProfile::default()
+            }));
+        }
+        profile
     }
 
     /// Seed of initial values and random layers.
@@ -282,20 +244,15 @@ impl Trainer {
         let step_seed = self.seed ^ self.global_step.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let feed = BatchFeed::new(batch, step_seed);
         let feed = feed.feed();
+        let start = Instant::now();
+        self.tables.catch_up(feed.ids, &mut self.parameters, &mut self.slots, &self.pool);
+        let caught_up = start.elapsed();
         self.executor.run(&self.parameters.views(), Weights::Changed, &feed, &self.pool);
-        let executor = &self.executor;
-        let multiplier = self.embedding_multiplier;
-        self.pool.for_each(self.lookups.iter_mut().collect(), |table| {
-            table.gradients.add_lookup(&table.lookup, feed.ids[table.lookup.slot], executor.value(table.upstream));
-            if multiplier != 1.0 {
-                let values = std::mem::take(&mut table.gradients.values);
-                table.gradients.values.resize(values.len(), 0.0);
-                scale(&mut table.gradients.values, multiplier, &values);
-            }
-        });
-        for (parameter, sum) in &mut self.shared {
-            let parts = self.lookups.iter().filter(|lookup| lookup.parameter == *parameter).map(|lookup| &lookup.gradients);
-            sum.add_all(&parts.collect::<Vec<_>>(), self.parameters.entries[*parameter].width());
+        let start = Instant::now();
+        self.tables.backward(&self.executor, feed.ids, self.embedding_multiplier, &self.parameters, &self.pool);
+        if let Some(clock) = &mut self.clock {
+            clock.catch_up += caught_up.as_secs_f64();
+            clock.table_gradients += start.elapsed().as_secs_f64();
         }
     }
 
@@ -346,10 +303,7 @@ impl Trainer {
         if let Some((_, value)) = self.training.gradients.dense.iter().find(|(index, _)| *index == parameter) {
             return self.executor.value(*value).as_slice().map(Gradient::Dense);
         }
-        if let Some((_, sum)) = self.shared.iter().find(|(index, _)| *index == parameter) {
-            return Some(sum.gradient());
-        }
-        self.lookups.iter().find(|lookup| lookup.parameter == parameter).map(|lookup| lookup.gradients.gradient())
+        self.tables.gradient(parameter)
     }
 
     /// What all gradients are multiplied by (EasyRec behaviour 44).
@@ -358,13 +312,13 @@ impl Trainer {
             return 1.0;
         }
         let dense = self.training.gradients.dense.iter().filter_map(|(_, value)| self.executor.value(*value).as_slice());
-        let tables = self.lookups.iter().map(|lookup| lookup.gradients.gradient());
-        let gradients: Vec<Gradient<'_>> = dense.map(Gradient::Dense).chain(tables).collect();
+        let gradients: Vec<Gradient<'_>> = dense.map(Gradient::Dense).chain(self.tables.gradients_of_lookups()).collect();
         clip_factor(global_norm(&gradients), self.clip_norm)
     }
 
     /// Updates the variables by the gradients of the last [`Trainer::backward`].
     pub fn apply(&mut self) -> StepRates {
+        let start = Instant::now();
         let rates = self.optimizer.begin_step(&self.scalars, self.global_step);
         let factor = self.clip_factor();
         let mut entries = std::mem::take(&mut self.parameters.entries);
@@ -379,7 +333,8 @@ impl Trainer {
         for (index, (entry, slots)) in entries.iter_mut().zip(slots_of).enumerate() {
             if let Some(gradient) = self.gradient(index).filter(|_| entry.trainable) {
                 let width = entry.width();
-                cut(&mut tasks, &mut entry.values, slots, gradient, width);
+                let moving = if self.tables.waits(index) { Moving::Touched } else { Moving::All };
+                cut(&mut tasks, &mut entry.values, slots, gradient, width, moving);
             }
         }
         let optimizer = &self.optimizer;
@@ -401,6 +356,12 @@ impl Trainer {
         self.parameters.entries = entries;
         self.slots = slots;
         self.global_step += 1;
+        if self.tables.stepped(&rates) {
+            self.settle();
+        }
+        if let Some(clock) = &mut self.clock {
+            clock.update += start.elapsed().as_secs_f64();
+        }
         rates
     }
 }
@@ -444,75 +405,5 @@ pub(crate) fn optimizer(pipeline: &Pipeline) -> Result<(Optimizer, f32), Diagnos
             Ok((optimizer, only.embedding_learning_rate_multiplier.unwrap_or(1.0)))
         }
         _ => Err(pipeline.error(&format!("{path}[1]"), "several optimizers are not supported yet")),
-    }
-}
-
-/// A part of a variable with its slots and gradient.
-struct UpdateTask<'a> {
-    weights: &'a mut [f32],
-    slots: Vec<&'a mut [f32]>,
-    gradient: Gradient<'a>,
-    first_row: u32,
-    width: usize,
-}
-
-impl UpdateTask<'_> {
-    fn run(mut self, optimizer: &Optimizer, rates: &StepRates, factor: f32) {
-        let (mut scaled, mut shifted) = (Vec::new(), Vec::new());
-        let values = match self.gradient {
-            Gradient::Dense(values) | Gradient::Rows { values, .. } => values,
-        };
-        if factor != 1.0 {
-            scaled.resize(values.len(), 0.0);
-            scale(&mut scaled, factor, values);
-        }
-        let values = if factor == 1.0 { values } else { &scaled };
-        let gradient = match self.gradient {
-            Gradient::Dense(_) => Gradient::Dense(values),
-            Gradient::Rows { rows, .. } if self.first_row == 0 => Gradient::Rows { rows, values },
-            Gradient::Rows { rows, .. } => {
-                shifted.extend(rows.iter().map(|row| row - self.first_row));
-                Gradient::Rows { rows: &shifted, values }
-            }
-        };
-        optimizer.update(rates, self.weights, &mut self.slots, gradient, self.width);
-    }
-}
-
-/// Cuts a variable into tasks of whole rows, at most about [`TASK_ELEMENTS`] elements each.
-fn cut<'a>(
-    tasks: &mut Vec<UpdateTask<'a>>,
-    mut weights: &'a mut [f32],
-    mut slots: Vec<&'a mut [f32]>,
-    gradient: Gradient<'a>,
-    width: usize,
-) {
-    let rows_each = (TASK_ELEMENTS / width.max(1)).max(1);
-    let mut first_row = 0;
-    let mut rest = gradient;
-    while !weights.is_empty() {
-        let length = (rows_each * width).min(weights.len());
-        let (part, others) = weights.split_at_mut(length);
-        weights = others;
-        let mut parts = Vec::with_capacity(slots.len());
-        for slot in &mut slots {
-            let (part, others) = std::mem::take(slot).split_at_mut(length);
-            parts.push(part);
-            *slot = others;
-        }
-        let (own, later) = match rest {
-            Gradient::Dense(values) => {
-                let (own, later) = values.split_at(length);
-                (Gradient::Dense(own), Gradient::Dense(later))
-            }
-            Gradient::Rows { rows, values } => {
-                let end = rows.partition_point(|row| (*row as usize) < first_row + rows_each);
-                let ((own, later), (own_values, later_values)) = (rows.split_at(end), values.split_at(end * width));
-                (Gradient::Rows { rows: own, values: own_values }, Gradient::Rows { rows: later, values: later_values })
-            }
-        };
-        tasks.push(UpdateTask { weights: part, slots: parts, gradient: own, first_row: first_row as u32, width });
-        rest = later;
-        first_row += rows_each;
     }
 }

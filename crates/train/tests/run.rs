@@ -8,12 +8,13 @@ use std::sync::atomic::AtomicBool;
 use rankmill_config::{Edits, Pipeline};
 use rankmill_data::synth::movielens::write_movielens;
 use rankmill_data::{Reader, ReaderOptions};
+use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 use rankmill_model::Predictor;
 use rankmill_model::bundle::{BundleError, checkpoints};
 use rankmill_train::TrainError;
 use rankmill_train::evaluate::Evaluator;
-use rankmill_train::run::{Event, Outcome, RunOptions, Start, train};
+use rankmill_train::run::{Event, Outcome, Profile, RunOptions, Start, train};
 use tempfile::TempDir;
 
 const CONFIG: &str = include_str!("data/small.config");
@@ -41,6 +42,8 @@ impl Place {
             start,
             eval_every: None,
             seed: 7,
+            precision: Precision::F32,
+            profile: Profile::Off,
         }
     }
 

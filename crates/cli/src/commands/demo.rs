@@ -6,12 +6,13 @@ use std::{fmt, fs};
 use anyhow::Context;
 use clap::Args;
 use rankmill_config::Edits;
-use rankmill_train::run::Start;
+use rankmill_kernels::gemm::Precision;
+use rankmill_train::run::{Profile, Start};
 use serde::Serialize;
 
 use crate::Outcome;
 use crate::arguments::{ThreadArgs, assign};
-use crate::commands::train::train_pipeline;
+use crate::commands::train::{Manner, train_pipeline};
 use crate::commands::{check, data};
 use crate::output::{Level, Output};
 use crate::report::RunReport;
@@ -75,7 +76,9 @@ pub(crate) fn run(arguments: &DemoArgs, output: &Output) -> anyhow::Result<Outco
         inside("model_dir", "model"),
     ];
     let pipeline = check::load(&config, &Edits { set, json: None }, output)?;
-    let run = train_pipeline(&pipeline, Start::Overwrite, None, *seed, &threads.pool()?, output)?;
+    let manner =
+        Manner { start: Start::Overwrite, eval_every: None, seed: *seed, precision: Precision::default(), profile: Profile::default() };
+    let run = train_pipeline(&pipeline, manner, &threads.pool()?, output)?;
     output.result(&DemoReport { run, best_auc: data.best_auc, folder: dir.clone() })?;
     Ok(Outcome::Done)
 }

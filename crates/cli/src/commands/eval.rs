@@ -53,6 +53,7 @@ pub(crate) fn run(arguments: &EvalArgs, output: &Output) -> anyhow::Result<Outco
         steps: *global_step,
         model: folder.display().to_string(),
         remarks: skipped.into_iter().collect(),
+        profile: Vec::new(),
     };
     output.result(&report)?;
     arguments.gates.check(&report.metrics, output)

@@ -9,14 +9,16 @@ use anyhow::Context;
 use clap::Args;
 use rankmill_config::proto::easy_rec_config::{EvalPath, TrainPath};
 use rankmill_config::{Edits, Pipeline};
+use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
-use rankmill_train::run::{Event, Outcome as Trained, RunOptions, Start, train};
+use rankmill_train::run::{Event, Outcome as Trained, Profile, RunOptions, Start, train};
 
 use crate::Outcome;
-use crate::arguments::{EditArgs, ThreadArgs, assign};
+use crate::arguments::{EditArgs, PrecisionArg, ThreadArgs, assign};
 use crate::commands::check;
 use crate::gate::GateArgs;
 use crate::output::{Level, Output};
+use crate::profile::profile_lines;
 use crate::progress::{Progress, StepReport};
 use crate::report::{Metrics, RunReport};
 use crate::units;
@@ -52,6 +54,13 @@ pub(crate) struct TrainArgs {
     /// Seed of initial weights, shuffling and dropout.
     #[arg(long, value_name = "N", default_value_t = 2020)]
     pub(crate) seed: u64,
+    /// Precision of the factors of matrix products in training: bf16 is faster on processors with AVX-512 BF16; weights, sums, norms,
+    /// losses and the optimizer stay f32, as does evaluation.
+    #[arg(long, value_enum, value_name = "PRECISION", default_value_t)]
+    pub(crate) precision: PrecisionArg,
+    /// Take the time of every operation of the training steps, and print a table of it at the end.
+    #[arg(long)]
+    pub(crate) profile: bool,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
     #[command(flatten)]
@@ -103,17 +112,22 @@ fn paths(pipeline: &Pipeline) -> anyhow::Result<(Vec<String>, PathBuf)> {
     Ok((vec![train.clone()], PathBuf::from(model_dir)))
 }
 
+/// How to train, as the flags say it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    pub(crate) start: Start,
+    pub(crate) eval_every: Option<u64>,
+    pub(crate) seed: u64,
+    pub(crate) precision: Precision,
+    pub(crate) profile: Profile,
+}
+
 /// Trains the model of a checked config; shows how it goes.
-pub(crate) fn train_pipeline(
-    pipeline: &Pipeline,
-    start: Start,
-    eval_every: Option<u64>,
-    seed: u64,
-    pool: &Arc<Pool>,
-    output: &Output,
-) -> anyhow::Result<RunReport> {
+pub(crate) fn train_pipeline(pipeline: &Pipeline, manner: Manner, pool: &Arc<Pool>, output: &Output) -> anyhow::Result<RunReport> {
     let (train_inputs, model_dir) = paths(pipeline)?;
-    let options = RunOptions { model_dir, train_inputs, eval_inputs: eval_inputs(pipeline), start, eval_every, seed };
+    let Manner { start, eval_every, seed, precision, profile } = manner;
+    let eval_inputs = eval_inputs(pipeline);
+    let options = RunOptions { model_dir, train_inputs, eval_inputs, start, eval_every, seed, precision, profile };
     let stop = stop_on_interrupt()?;
     let every = pipeline.proto.train_config.as_ref().map_or(1, |train| u64::from(train.log_step_count_steps()));
     let mut progress = Progress::new(output.progress_style(), every);
@@ -180,6 +194,7 @@ fn report(trained: &Trained) -> RunReport {
         steps: trained.global_step,
         model: trained.checkpoint.display().to_string(),
         remarks,
+        profile: profile_lines(&trained.profile),
     }
 }
 
@@ -200,8 +215,14 @@ fn stop_on_interrupt() -> anyhow::Result<&'static AtomicBool> {
 pub(crate) fn run(arguments: &TrainArgs, output: &Output) -> anyhow::Result<Outcome> {
     let pipeline = check::load(&arguments.config, &arguments.config_edits(), output)?;
     let pool = arguments.threads.pool()?;
-    let eval_every = arguments.eval_every.map(NonZeroU64::get);
-    let report = train_pipeline(&pipeline, arguments.start(), eval_every, arguments.seed, &pool, output)?;
+    let manner = Manner {
+        start: arguments.start(),
+        eval_every: arguments.eval_every.map(NonZeroU64::get),
+        seed: arguments.seed,
+        precision: arguments.precision.supported()?,
+        profile: if arguments.profile { Profile::On } else { Profile::Off },
+    };
+    let report = train_pipeline(&pipeline, manner, &pool, output)?;
     output.result(&report)?;
     arguments.gates.check(&report.metrics, output)
 }

@@ -282,13 +282,13 @@ pub(super) mod x86 {
             let mut columns = [_mm512_setzero_si512(); C];
             // SAFETY: the panel holds `C` vectors for each pair.
             unsafe {
-                for c in 0..C {
-                    columns[c] = _mm512_loadu_si512(b.add(c * WIDTH).cast());
+                for (c, column) in columns.iter_mut().enumerate() {
+                    *column = _mm512_loadu_si512(b.add(c * WIDTH).cast());
                 }
-                for r in 0..R {
+                for (r, sums) in sums.iter_mut().enumerate() {
                     let x = _mm512_set1_epi32(*a.add(r * left.row) as i32);
-                    for c in 0..C {
-                        sums[r][c] = _mm512_dpbf16_ps(sums[r][c], pairs_of(x), pairs_of(columns[c]));
+                    for (sum, column) in sums.iter_mut().zip(columns) {
+                        *sum = _mm512_dpbf16_ps(*sum, pairs_of(x), pairs_of(column));
                     }
                 }
             }

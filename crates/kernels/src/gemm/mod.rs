@@ -51,6 +51,14 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// Its name in commands and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+
     /// Whether this processor computes it (`RANKMILL_SIMD` can take bfloat16 away).
     pub fn is_supported(self) -> bool {
         self == Precision::F32 || bf16::supported()

@@ -102,6 +102,18 @@ const LINE: usize = 16;
 /// Steps along the inner dimension for each line brought in.
 pub(super) const PER_LINE: usize = 8;
 
+/// Brings a line into the first-level cache; the address need not be valid.
+#[inline(always)]
+fn prefetch(line: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing; any address will do.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
 impl Ahead {
     /// Asks for line `number`.
     #[inline(always)]
@@ -246,6 +258,7 @@ unsafe fn tile<L: Lanes, const R: usize, const C: usize>(
     let offset = |c: usize| c / per_panel * right.panel + c % per_panel * L::WIDTH;
     // SAFETY: the caller's promises; the tile starts at a column from which `C` vectors stay inside the panels.
     unsafe {
+        expect::<R>(target, C * L::WIDTH);
         let mut sums = [[L::zero(); C]; R];
         let (mut a, mut b) = (left.data, right.data);
         for p in 0..depth {
@@ -253,13 +266,13 @@ unsafe fn tile<L: Lanes, const R: usize, const C: usize>(
                 ahead.fetch(p / PER_LINE);
             }
             let mut columns = [L::zero(); C];
-            for c in 0..C {
-                columns[c] = L::load(b.add(offset(c)));
+            for (c, column) in columns.iter_mut().enumerate() {
+                *column = L::load(b.add(offset(c)));
             }
-            for r in 0..R {
+            for (r, sums) in sums.iter_mut().enumerate() {
                 let x = L::splat(*a.add(r * left.row));
-                for c in 0..C {
-                    sums[r][c] = L::multiply_add(x, columns[c], sums[r][c]);
+                for (sum, column) in sums.iter_mut().zip(columns) {
+                    *sum = L::multiply_add(x, column, *sum);
                 }
             }
             a = a.wrapping_add(left.step);
@@ -270,14 +283,28 @@ unsafe fn tile<L: Lanes, const R: usize, const C: usize>(
     cols
 }
 
-/// Brings the sums of a tile to the output.
+/// Brings the lines of the output, and of the gate, into the first-level cache while the sums are formed: they were last touched long
+/// ago, and a short inner dimension leaves too little time for them once the sums are there.
+#[inline(always)]
+pub(super) fn expect<const R: usize>(target: Target, cols: usize) {
+    for r in 0..R {
+        for col in (0..cols).step_by(LINE) {
+            prefetch(target.data.wrapping_add(r * target.stride + col));
+            if !target.finish.gate.is_null() {
+                prefetch(target.finish.gate.wrapping_add(r * target.finish.gate_stride + col));
+            }
+        }
+    }
+}
+
+/// Brings sums of a tile to the output.
 ///
 /// # Safety
 /// The target is writable over `R` rows of `cols` columns, its bias and gate readable there, and the instruction set is there.
 #[inline(always)]
 pub(super) unsafe fn store<L: Lanes, const R: usize, const C: usize>(sums: &[[L::Vector; C]; R], target: Target, cols: usize) {
-    for r in 0..R {
-        for c in 0..C {
+    for (r, sums) in sums.iter().enumerate() {
+        for (c, sum) in sums.iter().enumerate() {
             let first = c * L::WIDTH;
             if first >= cols {
                 break;
@@ -287,7 +314,7 @@ pub(super) unsafe fn store<L: Lanes, const R: usize, const C: usize>(sums: &[[L:
             unsafe {
                 let target = target.from(r, first);
                 if count == L::WIDTH {
-                    L::store(target.data, finished::<L>(sums[r][c], target.data, target.finish));
+                    L::store(target.data, finished::<L>(*sum, target.data, target.finish));
                     continue;
                 }
                 let mut part = [0.0_f32; PANEL];
@@ -302,7 +329,7 @@ pub(super) unsafe fn store<L: Lanes, const R: usize, const C: usize>(sums: &[[L:
                         *from = whole.as_ptr();
                     }
                 }
-                let vector = finished::<L>(sums[r][c], part.as_ptr(), finish);
+                let vector = finished::<L>(*sum, part.as_ptr(), finish);
                 L::store(part.as_mut_ptr(), vector);
                 std::ptr::copy_nonoverlapping(part.as_ptr(), target.data, count);
             }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use smallvec::SmallVec;
 
 use super::{Cut, Kernels, Phase, Place, Program, ROW_BLOCK, RowStep, SerialStep};
+use crate::pages::Pages;
 use crate::pool::{Barrier, PoisonOnPanic, Pool};
 use crate::view::{MatMut, MatRef};
 
@@ -18,30 +19,41 @@ pub enum Part {
     AfterPrologue,
 }
 
-/// 16 floats on a cache line of their own.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
+/// Buffers one after the other, each from a cache line on.
+struct Slab {
+    pages: Pages,
+    starts: Vec<usize>,
+}
 
-/// A zeroed buffer that starts on a cache line.
-struct Buffer(Vec<Line>);
-
-impl Buffer {
-    fn new(elements: usize) -> Buffer {
-        Buffer(vec![Line([0.0; 16]); elements.div_ceil(16)])
+impl Slab {
+    fn new(lengths: impl Iterator<Item = usize>) -> Slab {
+        let mut end = 0;
+        let starts = lengths
+            .map(|length| {
+                let start = end;
+                end = (start + length).next_multiple_of(16);
+                start
+            })
+            .collect();
+        Slab { pages: Pages::zeroed(end), starts }
     }
 
-    fn base(&mut self) -> *mut f32 {
-        self.0.as_mut_ptr().cast()
+    fn buffer(&self, number: usize) -> &[f32] {
+        &self.pages.as_slice()[self.starts[number]..]
+    }
+
+    fn bases(&mut self) -> Vec<Pointer> {
+        let base = self.pages.as_mut_ptr();
+        self.starts.iter().map(|start| Pointer(base.wrapping_add(*start))).collect()
     }
 }
 
 /// The buffers of a program, for batches of up to a given number of rows.
 pub struct Arena {
     program: Program,
-    batch: Vec<Buffer>,
-    fixed: Vec<Buffer>,
-    partial: Vec<Buffer>,
+    batch: Slab,
+    fixed: Slab,
+    partial: Slab,
     capacity: usize,
     rows: usize,
 }
@@ -49,20 +61,22 @@ pub struct Arena {
 impl Arena {
     /// Allocates the buffers for batches of up to `capacity` rows; they grow when a larger batch comes.
     pub fn new(program: Program, capacity: usize) -> Arena {
-        let fixed = program.layout.fixed.iter().map(|length| Buffer::new(*length)).collect();
-        let mut arena = Arena { program, batch: Vec::new(), fixed, partial: Vec::new(), capacity: 0, rows: 0 };
-        arena.reserve(capacity);
-        arena
+        let fixed = Slab::new(program.layout.fixed.iter().copied());
+        let [batch, partial] = Arena::slabs(&program, capacity);
+        Arena { program, batch, fixed, partial, capacity, rows: 0 }
+    }
+
+    /// The buffers whose size depends on the batch: batch buffers and partial sums.
+    fn slabs(program: &Program, rows: usize) -> [Slab; 2] {
+        let sizes = |columns: &[usize], rows: usize| Slab::new(columns.iter().map(|columns| columns * rows));
+        [sizes(&program.layout.batch, rows), sizes(&program.layout.partial, rows.div_ceil(ROW_BLOCK))]
     }
 
     fn reserve(&mut self, rows: usize) {
-        if rows <= self.capacity && !self.batch.is_empty() {
-            return;
+        if rows > self.capacity {
+            [self.batch, self.partial] = Arena::slabs(&self.program, rows);
+            self.capacity = rows;
         }
-        self.capacity = rows;
-        self.batch = self.program.layout.batch.iter().map(|cols| Buffer::new(cols * rows)).collect();
-        let blocks = rows.div_ceil(ROW_BLOCK);
-        self.partial = self.program.layout.partial.iter().map(|cols| Buffer::new(cols * blocks)).collect();
     }
 
     /// The program.
@@ -80,12 +94,12 @@ impl Arena {
                 let width = self.program.layout.batch[buffer];
                 assert!(col + cols <= width && self.rows <= self.capacity);
                 // SAFETY: inside the buffer (checked); `&self` keeps writers away.
-                unsafe { MatRef::from_raw(self.batch[buffer].0.as_ptr().cast::<f32>().add(col), self.rows, cols, width) }
+                unsafe { MatRef::from_raw(self.batch.buffer(buffer).as_ptr().add(col), self.rows, cols, width) }
             }
             Place::Fixed { buffer, offset, rows, cols } => {
                 assert!(offset + rows * cols <= self.program.layout.fixed[buffer]);
                 // SAFETY: inside the buffer (checked); `&self` keeps writers away.
-                unsafe { MatRef::from_raw(self.fixed[buffer].0.as_ptr().cast::<f32>().add(offset), rows, cols, cols) }
+                unsafe { MatRef::from_raw(self.fixed.buffer(buffer).as_ptr().add(offset), rows, cols, cols) }
             }
             Place::Outside { .. } | Place::OutsideRows { .. } => panic!("the tensor is not in the arena"),
         }
@@ -103,9 +117,9 @@ impl Arena {
         let tiles = rows.div_ceil(tile_rows);
         let shared = Shared {
             program: &self.program,
-            batch: self.batch.iter_mut().map(|buffer| Pointer(buffer.base())).collect(),
-            fixed: self.fixed.iter_mut().map(|buffer| Pointer(buffer.base())).collect(),
-            partial: self.partial.iter_mut().map(|buffer| Pointer(buffer.base())).collect(),
+            batch: self.batch.bases(),
+            fixed: self.fixed.bases(),
+            partial: self.partial.bases(),
             outside,
             rows,
             tile_rows,

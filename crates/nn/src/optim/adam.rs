@@ -11,11 +11,15 @@
 //! Moments below the smallest normal float are set to zero, as TensorFlow's threads do by flushing denormals: a moment that
 //! only decays would otherwise make every later step slow. A first moment that small moves its weight by less than 2e-30 times
 //! the rate, and a second one vanishes beside ε.
+//!
+//! A row without gradients moves by ever less: its first moment shrinks by β₁ a step, the root of its second one by sqrt(β₂).
+
+use rankmill_kernels::adam as kernel;
 
 use super::{Gradient, Slot};
 
-/// Added to the root of the second moment.
-pub(super) const EPSILON: f32 = 1e-8;
+/// Largest ratio of β₁ to sqrt(β₂) at which movement counts as fading: far enough from 1 that rounding can't hide it.
+const MOST_FADING: f64 = 0.999;
 
 /// Settings of Adam.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,45 +50,31 @@ impl Adam {
         let mut next_row = 0;
         for (&row, gradient) in rows.iter().zip(values.chunks_exact(width)) {
             let gap = (row as usize - next_row) * width;
-            self.idle(rate, take(&mut weights, gap), take(&mut m, gap), take(&mut v, gap));
+            self.idle(&[rate], take(&mut weights, gap), take(&mut m, gap), take(&mut v, gap));
             self.row(rate, take(&mut weights, width), take(&mut m, width), take(&mut v, width), gradient);
             next_row = row as usize + 1;
         }
-        self.idle(rate, weights, m, v);
+        self.idle(&[rate], weights, m, v);
     }
 
     pub(super) fn dense(&self, rate: f32, weights: &mut [f32], m: &mut [f32], v: &mut [f32], gradient: &[f32]) {
-        let (gain1, gain2) = (1.0 - self.beta1, 1.0 - self.beta2);
-        for (((weight, m), v), &g) in weights.iter_mut().zip(m).zip(v).zip(gradient) {
-            *m = flushed(*m + (g - *m) * gain1);
-            *v = flushed(*v + (g * g - *v) * gain2);
-            *weight -= (*m * rate) / (v.sqrt() + EPSILON);
-        }
+        kernel::dense(weights, m, v, gradient, rate, [self.beta1, self.beta2]);
     }
 
     /// A row of the batch.
     pub(super) fn row(&self, rate: f32, weights: &mut [f32], m: &mut [f32], v: &mut [f32], gradient: &[f32]) {
-        let (gain1, gain2) = (1.0 - self.beta1, 1.0 - self.beta2);
-        for (((weight, m), v), &g) in weights.iter_mut().zip(m).zip(v).zip(gradient) {
-            *m = flushed(*m * self.beta1 + g * gain1);
-            *v = flushed(*v * self.beta2 + g * g * gain2);
-            *weight -= (rate * *m) / (v.sqrt() + EPSILON);
-        }
+        kernel::row(weights, m, v, gradient, rate, [self.beta1, self.beta2]);
     }
 
-    /// Rows between those of the batch.
-    fn idle(&self, rate: f32, weights: &mut [f32], m: &mut [f32], v: &mut [f32]) {
-        for ((weight, m), v) in weights.iter_mut().zip(m).zip(v) {
-            *m = flushed(*m * self.beta1);
-            *v = flushed(*v * self.beta2);
-            *weight -= (rate * *m) / (v.sqrt() + EPSILON);
-        }
+    /// Rows without a gradient, through a step for each rate.
+    pub(super) fn idle(&self, rates: &[f32], weights: &mut [f32], m: &mut [f32], v: &mut [f32]) {
+        kernel::idle(weights, m, v, rates, [self.beta1, self.beta2]);
     }
-}
 
-#[inline(always)]
-fn flushed(value: f32) -> f32 {
-    if value.abs() < f32::MIN_POSITIVE { 0.0 } else { value }
+    /// Whether rows without a gradient move by ever less.
+    pub(super) fn fades(&self) -> bool {
+        f64::from(self.beta1) / f64::from(self.beta2).sqrt() <= MOST_FADING
+    }
 }
 
 /// Splits the first `count` elements off.

@@ -21,6 +21,7 @@ pub mod adagrad;
 pub mod adam;
 pub mod clip;
 pub mod ftrl;
+pub mod idle;
 pub mod lazy_adam;
 pub mod momentum;
 pub mod rmsprop;
@@ -224,6 +225,34 @@ impl Optimizer {
             (Rule::Ftrl(rule), [accumulator, linear]) => rule.update(rate, weights, accumulator, linear, gradient, width),
             (Rule::RmsProp(rule), [square, momentum]) => rule.update(rate, weights, square, momentum, gradient, width),
             (_, slots) => panic!("the optimizer has {} slots, {} were passed", self.slots.len(), slots.len()),
+        }
+    }
+
+    /// As [`Optimizer::update`] for some rows of a table, but leaves all other rows where they are, even where the optimizer would move
+    /// them: [`idle::IdleSteps`] makes up for that.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn update_rows(
+        &self,
+        rates: &StepRates,
+        weights: &mut [f32],
+        slots: &mut [&mut [f32]],
+        rows: &[u32],
+        values: &[f32],
+        width: usize,
+    ) {
+        let gradient = Gradient::Rows { rows, values };
+        match (&self.rule, slots) {
+            (Rule::Adam(rule), slots @ [_, _]) => {
+                check_lengths(weights, slots, &gradient, width);
+                if let Some(decay) = self.weight_decay {
+                    weight_decay::apply(decay, weights, &gradient, width);
+                }
+                let [m, v] = slots else { unreachable!("matched above") };
+                lazy_adam::update(rule, rates.effective, weights, m, v, gradient, width);
+            }
+            (_, slots) => self.update(rates, weights, slots, gradient, width),
         }
     }
 
