@@ -96,8 +96,9 @@ fn reader(arguments: &Arguments, options: &ReaderOptions, features: &FeatureSet)
 fn one_thread(arguments: &Arguments, pipeline: &Pipeline, features: &FeatureSet) -> Outcome<Value> {
     let text = text(&arguments.inputs)?;
     let options = ReaderOptions::sequential(pipeline, arguments.inputs.clone())?;
-    let lines: Vec<&str> = text.lines().collect();
-    if lines.is_empty() {
+    let blocks = blocks(&text, options.batch_size);
+    let lines: usize = blocks.iter().map(|(_, origins)| origins.len()).sum();
+    if lines == 0 {
         return Ok(Value::Null);
     }
     let mut features = features.clone();
@@ -107,30 +108,36 @@ fn one_thread(arguments: &Arguments, pipeline: &Pipeline, features: &FeatureSet)
     let (mut split, mut both) = (Vec::new(), Vec::new());
     for _ in 0..arguments.passes {
         let start = Instant::now();
-        for block in lines.chunks(options.batch_size) {
-            cut(block, &splitting, &mut rows)?;
+        for (block, origins) in &blocks {
+            rows.clear();
+            rows.push_lines(block, &splitting, None, origins)?;
         }
-        split.push(per_second(lines.len(), start));
+        split.push(per_second(lines, start));
         let start = Instant::now();
-        for block in lines.chunks(options.batch_size) {
-            cut(block, &splitting, &mut rows)?;
+        for (block, origins) in &blocks {
+            rows.clear();
+            rows.push_lines(block, &splitting, None, origins)?;
             features.transform(&rows)?;
         }
-        both.push(per_second(lines.len(), start));
+        both.push(per_second(lines, start));
     }
     Ok(json!({
-        "rows": lines.len(),
+        "rows": lines,
         "split_rows_per_second": median(split).round(),
         "split_and_features_rows_per_second": median(both).round(),
     }))
 }
 
-fn cut(lines: &[&str], splitting: &Splitting, rows: &mut RawRows) -> Outcome<()> {
-    rows.clear();
-    for line in lines {
-        rows.push_line(line.as_bytes(), splitting, None, Origin::default())?;
-    }
-    Ok(())
+/// The text cut behind every `count` lines, and the origins of these.
+fn blocks(text: &str, count: usize) -> Vec<(&[u8], Vec<Origin>)> {
+    let lengths: Vec<usize> = text.split_inclusive('\n').map(str::len).collect();
+    let mut rest = text.as_bytes();
+    let mut next = |lengths: &[usize]| {
+        let (block, behind) = rest.split_at(lengths.iter().sum());
+        rest = behind;
+        (block, vec![Origin::default(); lengths.len()])
+    };
+    lengths.chunks(count).map(&mut next).collect()
 }
 
 /// Whole lines from the starts of the inputs, but for compressed ones, which are no text.
@@ -139,6 +146,8 @@ fn text(inputs: &[String]) -> Outcome<String> {
     for input in rankmill_data::expand_inputs(inputs)? {
         let mut bytes = Vec::new();
         File::open(&input.path)?.take(IN_MEMORY - text.len() as u64).read_to_end(&mut bytes)?;
+        // The reader drops carriage returns before it cuts lines.
+        bytes.retain(|&byte| byte != b'\r');
         bytes.truncate(end_of_last_line(&bytes));
         if let Ok(lines) = String::from_utf8(bytes) {
             text += &lines;

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rankmill_config::{Diagnostics, Pipeline};
 
 use crate::batch::{FeatureBatch, FeatureKind};
-use crate::error::{DataError, Report, Rule};
+use crate::error::{DataError, Report};
 use crate::features::FeatureSet;
 use crate::rows::{FieldOrder, RawRows, Splitting};
 use crate::sources::{Header, InputFile, LineBlock, LineOrder, Lines, Position, TextFormat, expand_inputs};
@@ -359,10 +359,9 @@ struct Columns {
 impl Columns {
     fn batch(&mut self, block: &LineBlock) -> Result<Batch, DataError> {
         self.rows.clear();
-        for (line, origin) in block.lines() {
-            self.rows
-                .push_line(line, &self.splitting, self.field_order.as_ref(), origin)
-                .map_err(|rule: Rule| DataError { row: origin.line, ..DataError::file(self.rows.file(origin), rule) })?;
+        if let Err(rule) = self.rows.push_lines(&block.text, &self.splitting, self.field_order.as_ref(), &block.origins) {
+            let origin = block.origins[self.rows.rows()];
+            return Err(DataError { row: origin.line, ..DataError::file(self.rows.file(origin), rule) });
         }
         let features = self.features.transform(&self.rows)?;
         Ok(Batch { features, position: block.position, text_bytes: block.text_bytes })

@@ -50,9 +50,10 @@ pub(crate) struct LineOrder {
 /// Lines on their way to a batch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LineBlock {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-    origins: Vec<Origin>,
+    /// The lines, each with its end `\n`.
+    pub(crate) text: Vec<u8>,
+    /// Where each line is from.
+    pub(crate) origins: Vec<Origin>,
     /// Where the stream stands after these lines.
     pub(crate) position: Position,
     /// Bytes of all lines of the epoch up to here, with their ends.
@@ -61,24 +62,18 @@ pub(crate) struct LineBlock {
 
 impl LineBlock {
     fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
+        self.text.clear();
         self.origins.clear();
     }
 
     fn push(&mut self, line: &[u8], origin: Origin) {
-        self.bytes.extend_from_slice(line);
-        self.ends.push(self.bytes.len());
+        self.text.extend_from_slice(line);
+        self.text.push(b'\n');
         self.origins.push(origin);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    pub(crate) fn lines(&self) -> impl Iterator<Item = (&[u8], Origin)> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).zip(&self.origins).map(|((start, &end), &origin)| (&self.bytes[start..end], origin))
+        self.origins.len()
     }
 }
 
