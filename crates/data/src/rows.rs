@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::error::Rule;
+use crate::number::parse_short_digits;
 
 mod scan;
 
@@ -101,6 +102,13 @@ impl RawRows {
     pub fn field(&self, row: usize, column: usize) -> &[u8] {
         let (start, end) = self.spans[row * self.columns + column];
         &self.bytes[start as usize..end as usize]
+    }
+
+    /// The number that a field is, if it is a few plain digits with enough text before it (see [`parse_short_digits`]).
+    #[inline]
+    pub(crate) fn short_digits(&self, row: usize, column: usize) -> Option<u32> {
+        let (start, end) = self.spans[row * self.columns + column];
+        parse_short_digits(&self.bytes, start as usize, end as usize)
     }
 
     /// The file and line of a row.

@@ -103,9 +103,9 @@ impl Parsed {
         match field.kind {
             FieldType::String => {}
             FieldType::Int32 => {
-                reading.numbers(&mut self.integers, integer_default, |text| parse_int32(text).map(i64::from), Rule::NotInt32);
+                reading.integers(&mut self.integers, integer_default, |text| parse_int32(text).map(i64::from), Rule::NotInt32);
             }
-            FieldType::Int64 => reading.numbers(&mut self.integers, integer_default, parse_int64, Rule::NotInt64),
+            FieldType::Int64 => reading.integers(&mut self.integers, integer_default, parse_int64, Rule::NotInt64),
             FieldType::Bool => {
                 reading.numbers(&mut self.integers, integer_default, |text| parse_bool(text).map(i64::from), Rule::NotBool);
             }
@@ -138,25 +138,34 @@ struct Reading<'a, 'b> {
 }
 
 impl Reading<'_, '_> {
-    #[inline]
+    /// Integers are nearly always a few digits, which need no call of `parse`.
+    fn integers(&mut self, values: &mut Vec<i64>, default: i64, parse: impl Fn(&[u8]) -> Option<i64>, rule: Rule) {
+        let (rows, column) = (self.rows, self.field.column);
+        values.clear();
+        values.extend(self.live.iter().enumerate().map(|(at, &row)| match rows.short_digits(row as usize, column) {
+            Some(value) => i64::from(value),
+            None => self.number(at, row, default, &parse, &rule),
+        }));
+    }
+
     fn numbers<T: Copy>(&mut self, values: &mut Vec<T>, default: T, parse: impl Fn(&[u8]) -> Option<T>, rule: Rule) {
         values.clear();
-        for (at, &row) in self.live.iter().enumerate() {
-            let text = self.rows.field(row as usize, self.field.column);
-            let value = if text.is_empty() {
-                *self.empty += 1;
-                if self.field.empty_numbers == EmptyNumbers::Error {
-                    self.errors.push(at, &self.field.name, text, Rule::EmptyNumber);
-                }
-                Some(default)
-            } else {
-                parse(text)
-            };
-            values.push(value.unwrap_or_else(|| {
-                self.errors.push(at, &self.field.name, text, rule.clone());
-                default
-            }));
+        values.extend(self.live.iter().enumerate().map(|(at, &row)| self.number(at, row, default, &parse, &rule)));
+    }
+
+    fn number<T: Copy>(&mut self, at: usize, row: u32, default: T, parse: impl Fn(&[u8]) -> Option<T>, rule: &Rule) -> T {
+        let text = self.rows.field(row as usize, self.field.column);
+        if text.is_empty() {
+            *self.empty += 1;
+            if self.field.empty_numbers == EmptyNumbers::Error {
+                self.errors.push(at, &self.field.name, text, Rule::EmptyNumber);
+            }
+            return default;
         }
+        parse(text).unwrap_or_else(|| {
+            self.errors.push(at, &self.field.name, text, rule.clone());
+            default
+        })
     }
 }
 

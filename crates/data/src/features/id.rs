@@ -46,6 +46,9 @@ impl IdFeature {
             (IdRule::Vocabulary { places }, Values::Booleans(values)) => {
                 ids.extend(values.iter().map(|&value| in_vocabulary(places, truth(value), outside)));
             }
+            (IdRule::Number { buckets }, Values::Integers(values) | Values::Booleans(values)) if !values.contains(&-1) => {
+                ids.extend(values.iter().map(|&value| in_range(value, *buckets, outside)));
+            }
             (IdRule::Number { buckets }, Values::Integers(values) | Values::Booleans(values)) => {
                 return self.optional(values.iter(), rows, counts, |&value, counts| {
                     (value != -1).then(|| in_range(value, *buckets, &mut counts.out_of_range))
