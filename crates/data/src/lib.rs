@@ -19,7 +19,7 @@ pub use batch::{Column, Combiner, DenseColumn, FeatureBatch, FeatureCounts, Feat
 pub use error::{DataError, Report, Rule, SkippedCause, shown};
 pub use features::{FeatureSet, OnError};
 pub use rankmill_kernels::ids::IdColumn;
-pub use reader::{Batch, Mode, Reader, ReaderOptions};
+pub use reader::{Batch, Mode, Reader, ReaderOptions, Supply};
 pub use rows::{FieldOrder, Origin, Quotes, RawRows, Splitting};
 pub use sources::{InputFile, Position, TextFormat, expand_inputs};
 pub use statistics::{FeatureStatistics, Statistics};

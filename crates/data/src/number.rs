@@ -53,6 +53,32 @@ pub fn parse_int64(text: &[u8]) -> Option<i64> {
     parse_any_int64(text)
 }
 
+/// The number that `bytes[start..end]` is, if it is 1 to 8 plain digits; `None` for other text, and with fewer than 8 bytes before `end`.
+///
+/// Nearly all integers are that short, and their lengths follow no pattern that a processor could foresee in a loop over the digits.
+/// So all take the same steps: the 8 bytes up to `end` are read as one word, and those before the field become zeros in front.
+#[inline]
+#[must_use]
+pub(crate) fn parse_short_digits(bytes: &[u8], start: usize, end: usize) -> Option<u32> {
+    const PAIRS: u64 = 0x0000_00ff_0000_00ff;
+    let (_, word) = bytes.get(..end)?.split_last_chunk::<8>()?;
+    let length = end - start;
+    if !(1..=8).contains(&length) {
+        return None;
+    }
+    let before = 64 - 8 * length;
+    let digits = (u64::from_le_bytes(*word) ^ 0x3030_3030_3030_3030) >> before << before;
+    // Adding 0x76 sets the highest bit of a byte from 10 on; a byte that would carry into the next has that bit itself.
+    if (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080 != 0 {
+        return None;
+    }
+    // The first digit is in the lowest byte. Every second byte becomes two digits, then both halves of the sum become four.
+    let twos = digits * 10 + (digits >> 8);
+    let high = (twos & PAIRS).wrapping_mul(100 + (1_000_000 << 32));
+    let low = (twos >> 16 & PAIRS).wrapping_mul(1 + (10_000 << 32));
+    Some((high.wrapping_add(low) >> 32) as u32)
+}
+
 fn parse_any_int64(text: &[u8]) -> Option<i64> {
     let text = without_blanks(text);
     let (digits, negative) = match text {
@@ -271,6 +297,25 @@ mod tests {
         fn short_decimals_agree_with_the_standard_library(text in "-?[0-9]{1,12}(\\.[0-9]{0,12})?") {
             proptest::prop_assert_eq!(parse_float32(text.as_bytes()), text.parse().ok());
             proptest::prop_assert_eq!(parse_float64(text.as_bytes()), text.parse().ok());
+        }
+
+        #[test]
+        fn short_digits_agree_with_the_loop_over_digits(text in "[0-9]{1,10}|[0-9]{0,3}[ -~]{0,2}[0-9]{0,3}", before in "[0-9 -~]{8}", behind in "[0-9]{0,9}") {
+            let bytes = format!("{before}{text}{behind}");
+            let found = parse_short_digits(bytes.as_bytes(), 8, 8 + text.len());
+            if text.len() <= 8 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+                proptest::prop_assert_eq!(found.map(i64::from), parse_any_int64(text.as_bytes()));
+            } else {
+                proptest::prop_assert_eq!(found, None);
+            }
+            proptest::prop_assert_eq!(parse_short_digits(text.as_bytes(), 0, text.len()).is_some(), found.is_some() && text.len() == 8);
+        }
+
+        #[test]
+        fn short_digits_are_nothing_but_digits(bytes in proptest::collection::vec(proptest::num::u8::ANY, 8..20), length in 0_usize..9) {
+            let (start, end) = (bytes.len() - length, bytes.len());
+            let digits = length > 0 && bytes[start..].iter().all(u8::is_ascii_digit);
+            proptest::prop_assert_eq!(parse_short_digits(&bytes, start, end).is_some(), digits);
         }
 
         #[test]

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rankmill_config::{Diagnostics, Pipeline};
 
 use crate::batch::{FeatureBatch, FeatureKind};
-use crate::error::{DataError, Report, Rule};
+use crate::error::{DataError, Report};
 use crate::features::FeatureSet;
 use crate::rows::{FieldOrder, RawRows, Splitting};
 use crate::sources::{Header, InputFile, LineBlock, LineOrder, Lines, Position, TextFormat, expand_inputs};
@@ -120,6 +121,37 @@ pub struct Batch {
     text_bytes: u64,
 }
 
+/// How well a reader keeps up with its caller.
+///
+/// A reader that is faster than its caller has [`Supply::mean_ready`] near [`Supply::capacity`] and next to no time waited; one that
+/// holds its caller up has it near 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Supply {
+    /// How often a batch was asked for. Finding the end of the data does not count; a batch that is passed over because all its rows
+    /// were left out does.
+    pub requests: u64,
+    /// The batches that were ready at those moments, all together.
+    pub ready: u64,
+    /// The most batches that can be ready at a time.
+    pub capacity: usize,
+    /// How long the caller waited for batches, all together.
+    pub waited: Duration,
+}
+
+impl Supply {
+    /// How many batches were ready when one was asked for, on average; 0 before the first request.
+    #[must_use]
+    pub fn mean_ready(&self) -> f64 {
+        self.ready as f64 / self.requests.max(1) as f64
+    }
+
+    fn note(&mut self, ready: usize, waited: Duration) {
+        self.requests += 1;
+        self.ready += ready as u64;
+        self.waited += waited;
+    }
+}
+
 /// An iterator over the batches of some files. After an error it ends.
 #[derive(Debug)]
 pub struct Reader {
@@ -135,6 +167,7 @@ pub struct Reader {
     text_bytes_of_a_pass: Option<u64>,
     statistics: Statistics,
     report: Report,
+    supply: Supply,
 }
 
 impl Reader {
@@ -151,7 +184,8 @@ impl Reader {
         let read_bytes = Arc::new(AtomicU64::new(0));
         let (block_sender, block_receiver) = bounded(WAITING_BLOCKS);
         let (used_sender, used_receiver) = bounded(WAITING_BLOCKS + 2);
-        let (batch_sender, batch_receiver) = bounded(prefetched_batches(&options, &features));
+        let capacity = prefetched_batches(&options, &features);
+        let (batch_sender, batch_receiver) = bounded(capacity);
         let lines = Lines::new(Arc::clone(&files), order, start, Arc::clone(&read_bytes));
         let statistics = Statistics::new(features.specs());
         let names: Arc<[String]> = files.iter().map(|file| file.path.clone()).collect();
@@ -172,6 +206,7 @@ impl Reader {
             taken: (start.epoch, 0),
             statistics,
             report: Report::default(),
+            supply: Supply { capacity, ..Supply::default() },
         })
     }
 
@@ -210,6 +245,21 @@ impl Reader {
         &self.report
     }
 
+    /// How well the reader has kept up with the caller since its start.
+    #[must_use]
+    pub fn supply(&self) -> Supply {
+        self.supply
+    }
+
+    /// The next batch of the queue, or an error; `None` at the end.
+    fn receive(&mut self) -> Option<Result<Batch, DataError>> {
+        let batches = self.batches.as_ref()?;
+        let (ready, start) = (batches.len(), Instant::now());
+        let message = batches.recv().ok()?;
+        self.supply.note(ready, start.elapsed());
+        Some(message)
+    }
+
     /// Lets the threads end and waits for them.
     fn stop(&mut self) {
         self.batches = None;
@@ -228,8 +278,8 @@ impl Iterator for Reader {
 
     fn next(&mut self) -> Option<Result<Batch, DataError>> {
         loop {
-            match self.batches.as_ref()?.recv() {
-                Ok(Ok(batch)) => {
+            match self.receive() {
+                Some(Ok(batch)) => {
                     self.taken = (batch.position.epoch, batch.text_bytes);
                     self.statistics.observe(&batch.features);
                     self.report.observe(batch.features.rows, &batch.features.observed.skipped);
@@ -237,11 +287,11 @@ impl Iterator for Reader {
                         return Some(Ok(batch));
                     }
                 }
-                Ok(Err(error)) => {
+                Some(Err(error)) => {
                     self.stop();
                     return Some(Err(error));
                 }
-                Err(_) => {
+                None => {
                     self.stop();
                     return None;
                 }
@@ -309,10 +359,9 @@ struct Columns {
 impl Columns {
     fn batch(&mut self, block: &LineBlock) -> Result<Batch, DataError> {
         self.rows.clear();
-        for (line, origin) in block.lines() {
-            self.rows
-                .push_line(line, &self.splitting, self.field_order.as_ref(), origin)
-                .map_err(|rule: Rule| DataError { row: origin.line, ..DataError::file(self.rows.file(origin), rule) })?;
+        if let Err(rule) = self.rows.push_lines(&block.text, &self.splitting, self.field_order.as_ref(), &block.origins) {
+            let origin = block.origins[self.rows.rows()];
+            return Err(DataError { row: origin.line, ..DataError::file(self.rows.file(origin), rule) });
         }
         let features = self.features.transform(&self.rows)?;
         Ok(Batch { features, position: block.position, text_bytes: block.text_bytes })

@@ -2,11 +2,15 @@
 //!
 //! The rows of a batch are one buffer of bytes and the span of each field in it. `tf.decode_csv`'s rules (EasyRec behaviour 1) are
 //! applied here by an own splitter over `memchr`: the general CSV readers accept what TensorFlow refuses (a quote inside an unquoted
-//! field, a quoted field that is not closed) and cannot raise its errors.
+//! field, a quoted field that is not closed) and cannot raise its errors. Lines without quotes are the rule, so a block of them is cut
+//! in one scan, and line by line only if there is a quote in it or a line has more or fewer fields than it should.
 
 use std::sync::Arc;
 
 use crate::error::Rule;
+use crate::number::parse_short_digits;
+
+mod scan;
 
 /// How a line is cut into fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +104,13 @@ impl RawRows {
         &self.bytes[start as usize..end as usize]
     }
 
+    /// The number that a field is, if it is a few plain digits with enough text before it (see [`parse_short_digits`]).
+    #[inline]
+    pub(crate) fn short_digits(&self, row: usize, column: usize) -> Option<u32> {
+        let (start, end) = self.spans[row * self.columns + column];
+        parse_short_digits(&self.bytes, start as usize, end as usize)
+    }
+
     /// The file and line of a row.
     #[must_use]
     pub fn place(&self, row: usize) -> (&str, u64) {
@@ -155,6 +166,60 @@ impl RawRows {
         self.bytes.truncate(bytes);
         self.spans.truncate(spans);
         result
+    }
+
+    /// Cuts lines, each ended by `\n`, into fields and adds them as rows, as [`RawRows::push_line`] does one by one. There is an origin for
+    /// each line.
+    ///
+    /// # Errors
+    /// [`Rule::BatchTooLarge`] beyond 4 GB of text; the lines before that one are rows.
+    ///
+    /// # Panics
+    /// If there are not as many lines as origins, or the last one has no end.
+    pub fn push_lines(&mut self, text: &[u8], splitting: &Splitting, order: Option<&FieldOrder>, origins: &[Origin]) -> Result<(), Rule> {
+        assert!(matches!(text, [] | [.., b'\n']), "every line has its end");
+        assert_eq!(memchr::memchr_iter(b'\n', text).count(), origins.len(), "every line has an origin");
+        if self.push_clean_lines(text, splitting, order, origins) {
+            return Ok(());
+        }
+        let mut start = 0;
+        for (end, &origin) in memchr::memchr_iter(b'\n', text).zip(origins) {
+            self.push_line(&text[start..end], splitting, order, origin)?;
+            start = end + 1;
+        }
+        Ok(())
+    }
+
+    /// The fast way for lines without quotes, all with the fields they should have. For others it changes nothing and returns `false`.
+    fn push_clean_lines(&mut self, text: &[u8], splitting: &Splitting, order: Option<&FieldOrder>, origins: &[Origin]) -> bool {
+        let width = order.map_or(self.columns, |order| order.width);
+        let separator = match splitting.single {
+            // An empty line is one empty field to the scan and none to `tf.decode_csv`; with two or more fields both are wrong.
+            Some(separator) if separator != b'\n' && width > 1 => separator,
+            _ => return false,
+        };
+        let (base, first) = (self.bytes.len(), self.spans.len());
+        let may_be_quoted = splitting.quotes == Quotes::Csv && memchr::memchr2(b'"', b'\r', text).is_some();
+        if may_be_quoted || base + text.len() > u32::MAX as usize {
+            return false;
+        }
+        scan::cut(text, base as u32, separator, &mut self.spans);
+        let cuts = &self.spans[first..];
+        // There are as many line ends as lines. If they are where they should be, no other cut is one.
+        let ends_line = |cut: &(u32, u32)| text[cut.1 as usize - base] == b'\n';
+        if cuts.len() != width * origins.len() || !cuts.chunks_exact(width).all(|line| ends_line(&line[width - 1])) {
+            self.spans.truncate(first);
+            return false;
+        }
+        if let Some(order) = order {
+            let cuts = self.spans.split_off(first);
+            for line in cuts.chunks_exact(width) {
+                self.spans.extend(order.columns.iter().map(|&field| line[field]));
+            }
+        }
+        self.bytes.extend_from_slice(text);
+        self.origins.extend_from_slice(origins);
+        true
     }
 
     /// Cuts a line (without its end) into fields and adds them as a row; `order` says which field of the line each column is, for files
@@ -334,7 +399,68 @@ mod tests {
         assert_eq!((rows.rows(), rows.field(0, 1), rows.place(0)), (1, &b"b"[..], ("request", 9)));
     }
 
+    #[track_caller]
+    fn check_lines(lines: &[&[u8]], columns: usize, splitting: &Splitting, order: Option<&FieldOrder>) {
+        let mut single = RawRows::new(columns, Arc::from([]));
+        let mut together = single.clone();
+        // Rows that are there already shift everything.
+        for rows in [&mut single, &mut together] {
+            rows.push_fields(vec![&b"xy"[..]; columns], Origin::default()).expect("short");
+        }
+        let origins: Vec<Origin> = (1..=lines.len() as u64).map(|line| Origin { file: 0, line }).collect();
+        for (line, &origin) in lines.iter().zip(&origins) {
+            single.push_line(line, splitting, order, origin).expect("short");
+        }
+        let text: Vec<u8> = lines.iter().flat_map(|line| [line, &b"\n"[..]].concat()).collect();
+        together.push_lines(&text, splitting, order, &origins).expect("short");
+        assert_eq!((&single.origins, &single.broken), (&together.origins, &together.broken));
+        for row in 0..single.rows() {
+            for column in 0..columns {
+                assert_eq!(single.field(row, column), together.field(row, column), "{lines:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn many_lines_at_once_are_like_one_by_one() {
+        let swapped = FieldOrder { width: 3, columns: vec![2, 0] };
+        for quotes in [Quotes::Csv, Quotes::Plain] {
+            let comma = Splitting::new(b",", quotes);
+            check_lines(&[], 3, &comma, None);
+            check_lines(&[b"a,b,c", b"d,e,f"], 3, &comma, None);
+            check_lines(&[b"a,b,c", b"d,e,f"], 2, &comma, Some(&swapped));
+            check_lines(&[b"a,b", b"c,d,e,f"], 3, &comma, None);
+            check_lines(&[b"a,b,c", b"", b"d,\"e,f\",g"], 3, &comma, None);
+            check_lines(&[b"a", b"", b"b"], 1, &comma, None);
+            check_lines(&[b"a;b", b"c|d"], 2, &Splitting::new(b";|", quotes), None);
+            check_lines(&[b"a\0b", b"c\0d"], 2, &Splitting::new(b"\0", quotes), None);
+        }
+    }
+
     proptest::proptest! {
+        #[test]
+        fn many_clean_lines_at_once_are_like_one_by_one(
+            lines in proptest::collection::vec("[ab\r]?[a-z\u{80}-\u{ff}]{0,40},[0-9]{0,5},(x,){0,1}", 0..40),
+            separator in proptest::sample::select(b",\0a\xc3".to_vec()),
+            plain: bool,
+        ) {
+            let lines: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
+            let quotes = if plain { Quotes::Plain } else { Quotes::Csv };
+            check_lines(&lines, 3, &Splitting::new(&[separator], quotes), None);
+            check_lines(&lines, 2, &Splitting::new(&[separator], quotes), Some(&FieldOrder { width: 3, columns: vec![1, 0] }));
+        }
+
+        #[test]
+        fn any_lines_at_once_are_like_one_by_one(
+            lines in proptest::collection::vec(proptest::collection::vec(proptest::sample::select(b"a,,\",\r".to_vec()), 0..6), 0..8),
+            columns in 1_usize..4,
+            plain: bool,
+        ) {
+            let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+            let quotes = if plain { Quotes::Plain } else { Quotes::Csv };
+            check_lines(&lines, columns, &Splitting::new(b",", quotes), None);
+        }
+
         #[test]
         fn any_bytes_are_survived(lines in proptest::collection::vec(proptest::collection::vec(proptest::sample::select(b"a\",\r\n".to_vec()), 0..12), 0..8)) {
             let mut rows = RawRows::new(2, Arc::from([]));

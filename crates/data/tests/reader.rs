@@ -6,7 +6,7 @@ use std::io::Write;
 
 use common::{Files, pipeline, read, read_once};
 use rankmill_config::Pipeline;
-use rankmill_data::{Batch, DataError, FeatureSet, Mode, Position, Reader, ReaderOptions};
+use rankmill_data::{Batch, DataError, FeatureSet, Mode, Position, Reader, ReaderOptions, Supply};
 
 /// Rows whose label is their number.
 fn config(data: &str) -> Pipeline {
@@ -217,6 +217,9 @@ fn a_reader_of_endless_epochs_can_be_dropped() {
     assert_eq!(reader.report().rows, 250);
     assert_eq!(reader.statistics()[0].rows, 250);
     assert_eq!(reader.files().len(), 1);
+    let supply = reader.supply();
+    assert_eq!((supply.requests, supply.capacity), (50, 3));
+    assert!((0.0..=3.0).contains(&supply.mean_ready()), "{supply:?}");
     drop(reader);
 }
 
@@ -229,6 +232,22 @@ fn progress_goes_from_0_to_1() {
     assert!((0.0..=1.0).contains(&reader.progress()));
     assert_eq!(reader.by_ref().count(), 6);
     assert_eq!(reader.progress(), 1.0);
+}
+
+#[test]
+fn supply_counts_the_batches_that_were_asked_for_but_not_the_end() {
+    let config = config("batch_size: 10 prefetch_size: 2");
+    let files = Files::new(&[("a", lines(0..30).as_bytes())]);
+    let options = ReaderOptions::sequential(&config, vec![files.path("a")]).expect("a good config");
+    let mut reader = Reader::new(options, FeatureSet::new(&config).expect("a good config")).expect("opened");
+    assert_eq!(reader.supply(), Supply { capacity: 2, ..Supply::default() });
+    assert_eq!(reader.supply().mean_ready(), 0.0);
+    assert_eq!(reader.by_ref().count(), 3);
+    let supply = reader.supply();
+    assert_eq!(supply.requests, 3);
+    assert!(supply.ready <= 3 * 2, "{supply:?}");
+    assert!(reader.next().is_none());
+    assert_eq!(reader.supply(), supply);
 }
 
 #[test]

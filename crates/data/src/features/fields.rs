@@ -1,6 +1,7 @@
 //! Input fields with their types: text into numbers, and what an empty field stands for (EasyRec behaviours 1 and 2).
 
 use rankmill_config::proto::dataset_config::FieldType;
+use rankmill_kernels::fingerprint::{Decimal, fingerprint64};
 
 use crate::error::{DataError, Rule, shown};
 use crate::number::{parse_bool, parse_float32, parse_float64, parse_int32, parse_int64};
@@ -56,14 +57,15 @@ impl FieldDefault {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Values<'a> {
     Text(TextValues<'a>),
-    Integers(&'a [i64]),
+    /// The values and the texts they were read from.
+    Integers(&'a [i64], TextValues<'a>),
     /// Like integers, 0 and 1, but written `false` and `true`.
     Booleans(&'a [i64]),
     Floats(&'a [f32]),
     Doubles(&'a [f64]),
 }
 
-/// The values of a STRING field over the live rows.
+/// The texts of a field over the live rows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TextValues<'a> {
     pub(crate) rows: &'a RawRows,
@@ -75,7 +77,7 @@ pub(crate) struct TextValues<'a> {
 impl<'a> TextValues<'a> {
     /// The text of each row, the default where it is empty.
     #[inline]
-    pub(crate) fn iter(self) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> {
         self.live.iter().map(move |&row| {
             let text = self.rows.field(row as usize, self.column);
             if text.is_empty() { self.default } else { text }
@@ -103,9 +105,9 @@ impl Parsed {
         match field.kind {
             FieldType::String => {}
             FieldType::Int32 => {
-                reading.numbers(&mut self.integers, integer_default, |text| parse_int32(text).map(i64::from), Rule::NotInt32);
+                reading.integers(&mut self.integers, integer_default, |text| parse_int32(text).map(i64::from), Rule::NotInt32);
             }
-            FieldType::Int64 => reading.numbers(&mut self.integers, integer_default, parse_int64, Rule::NotInt64),
+            FieldType::Int64 => reading.integers(&mut self.integers, integer_default, parse_int64, Rule::NotInt64),
             FieldType::Bool => {
                 reading.numbers(&mut self.integers, integer_default, |text| parse_bool(text).map(i64::from), Rule::NotBool);
             }
@@ -116,17 +118,28 @@ impl Parsed {
 
     /// The values that were parsed, or the texts of a STRING field.
     pub(crate) fn values<'a>(&'a self, field: &'a Field, rows: &'a RawRows, live: &'a LiveRows) -> Values<'a> {
+        let default = if let FieldDefault::Text(text) = &field.default { text } else { &[][..] };
+        let texts = TextValues { rows, live, column: field.column, default };
         match field.kind {
-            FieldType::Int32 | FieldType::Int64 => Values::Integers(&self.integers),
+            FieldType::Int32 | FieldType::Int64 => Values::Integers(&self.integers, texts),
             FieldType::Bool => Values::Booleans(&self.integers),
             FieldType::Float => Values::Floats(&self.floats),
             FieldType::Double => Values::Doubles(&self.doubles),
-            FieldType::String => {
-                let default = if let FieldDefault::Text(text) = &field.default { text } else { &[][..] };
-                Values::Text(TextValues { rows, live, column: field.column, default })
-            }
+            FieldType::String => Values::Text(texts),
         }
     }
+}
+
+/// The fingerprints of integers in decimal. `texts` is what they were read from, which is that decimal already as a rule.
+pub(crate) fn integer_fingerprints<'a>(values: &'a [i64], texts: TextValues<'a>) -> impl ExactSizeIterator<Item = u64> {
+    values.iter().zip(texts.iter()).map(|(&value, text)| {
+        if is_decimal_of_its_value(text) { fingerprint64(text) } else { fingerprint64(Decimal::new(value).as_bytes()) }
+    })
+}
+
+/// Whether a text that is an integer is written without blanks, signs and leading zeros; blanks can only be around the digits.
+fn is_decimal_of_its_value(text: &[u8]) -> bool {
+    matches!(text, [b'0'..=b'9'] | [b'1'..=b'9', .., b'0'..=b'9'])
 }
 
 struct Reading<'a, 'b> {
@@ -138,25 +151,34 @@ struct Reading<'a, 'b> {
 }
 
 impl Reading<'_, '_> {
-    #[inline]
+    /// Integers are nearly always a few digits, which need no call of `parse`.
+    fn integers(&mut self, values: &mut Vec<i64>, default: i64, parse: impl Fn(&[u8]) -> Option<i64>, rule: Rule) {
+        let (rows, column) = (self.rows, self.field.column);
+        values.clear();
+        values.extend(self.live.iter().enumerate().map(|(at, &row)| match rows.short_digits(row as usize, column) {
+            Some(value) => i64::from(value),
+            None => self.number(at, row, default, &parse, &rule),
+        }));
+    }
+
     fn numbers<T: Copy>(&mut self, values: &mut Vec<T>, default: T, parse: impl Fn(&[u8]) -> Option<T>, rule: Rule) {
         values.clear();
-        for (at, &row) in self.live.iter().enumerate() {
-            let text = self.rows.field(row as usize, self.field.column);
-            let value = if text.is_empty() {
-                *self.empty += 1;
-                if self.field.empty_numbers == EmptyNumbers::Error {
-                    self.errors.push(at, &self.field.name, text, Rule::EmptyNumber);
-                }
-                Some(default)
-            } else {
-                parse(text)
-            };
-            values.push(value.unwrap_or_else(|| {
-                self.errors.push(at, &self.field.name, text, rule.clone());
-                default
-            }));
+        values.extend(self.live.iter().enumerate().map(|(at, &row)| self.number(at, row, default, &parse, &rule)));
+    }
+
+    fn number<T: Copy>(&mut self, at: usize, row: u32, default: T, parse: impl Fn(&[u8]) -> Option<T>, rule: &Rule) -> T {
+        let text = self.rows.field(row as usize, self.field.column);
+        if text.is_empty() {
+            *self.empty += 1;
+            if self.field.empty_numbers == EmptyNumbers::Error {
+                self.errors.push(at, &self.field.name, text, Rule::EmptyNumber);
+            }
+            return default;
         }
+        parse(text).unwrap_or_else(|| {
+            self.errors.push(at, &self.field.name, text, rule.clone());
+            default
+        })
     }
 }
 
@@ -187,5 +209,28 @@ impl<'a> RowErrors<'a> {
         self.found.sort_by_key(|(row, _)| *row);
         self.found.dedup_by_key(|(row, _)| *row);
         self.found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::rows::Origin;
+
+    proptest::proptest! {
+        #[test]
+        fn integers_hash_as_their_decimal_however_they_are_written(texts in proptest::collection::vec("[ \\t]{0,2}-?[0-9]{1,18}[ \\t]{0,2}|", 1..20)) {
+            let mut rows = RawRows::new(1, Arc::from([]));
+            for text in &texts {
+                rows.push_fields([text.as_bytes()], Origin::default()).expect("short");
+            }
+            let live: Vec<u32> = (0..rows.rows() as u32).collect();
+            let values: Vec<i64> = texts.iter().map(|text| text.trim().parse().unwrap_or(-7)).collect();
+            let found: Vec<u64> = integer_fingerprints(&values, TextValues { rows: &rows, live: &live, column: 0, default: &[] }).collect();
+            let expected: Vec<u64> = values.iter().map(|value| fingerprint64(value.to_string().as_bytes())).collect();
+            proptest::prop_assert_eq!(found, expected);
+        }
     }
 }

@@ -7,8 +7,8 @@
 
 use rankmill_kernels::ids::IdColumn;
 
-use super::fields::{RowErrors, Values};
-use super::ids::{IdRule, hashed, hashed_integer, in_range, in_vocabulary, integer_in_vocabulary};
+use super::fields::{RowErrors, Values, integer_fingerprints};
+use super::ids::{IdRule, hashed, in_range, in_vocabulary, integer_in_vocabulary};
 use crate::batch::FeatureCounts;
 use crate::error::Rule;
 use crate::number::{parse_int32, write_float};
@@ -30,7 +30,10 @@ impl IdFeature {
         let outside = &mut counts.out_of_range;
         let mut text = Vec::new();
         match (&self.rule, values) {
-            (IdRule::Hash { buckets }, Values::Integers(values)) => ids.extend(values.iter().map(|&value| hashed_integer(value, *buckets))),
+            (IdRule::Hash { buckets }, Values::Integers(values, texts)) => {
+                // Table sizes fit `u32`, so buckets do.
+                ids.extend(integer_fingerprints(values, texts).map(|fingerprint| (fingerprint % buckets) as u32));
+            }
             (IdRule::Hash { buckets }, Values::Booleans(values)) => ids.extend(values.iter().map(|&value| hashed(truth(value), *buckets))),
             (IdRule::Hash { buckets }, Values::Floats(values)) => ids.extend(values.iter().map(|&value| {
                 write_float(f64::from(value), self.precision, &mut text);
@@ -40,13 +43,16 @@ impl IdFeature {
                 write_float(value, self.precision, &mut text);
                 hashed(&text, *buckets)
             })),
-            (IdRule::Vocabulary { places }, Values::Integers(values)) => {
+            (IdRule::Vocabulary { places }, Values::Integers(values, _)) => {
                 ids.extend(values.iter().map(|&value| integer_in_vocabulary(places, value, outside)));
             }
             (IdRule::Vocabulary { places }, Values::Booleans(values)) => {
                 ids.extend(values.iter().map(|&value| in_vocabulary(places, truth(value), outside)));
             }
-            (IdRule::Number { buckets }, Values::Integers(values) | Values::Booleans(values)) => {
+            (IdRule::Number { buckets }, Values::Integers(values, _) | Values::Booleans(values)) if !values.contains(&-1) => {
+                ids.extend(values.iter().map(|&value| in_range(value, *buckets, outside)));
+            }
+            (IdRule::Number { buckets }, Values::Integers(values, _) | Values::Booleans(values)) => {
                 return self.optional(values.iter(), rows, counts, |&value, counts| {
                     (value != -1).then(|| in_range(value, *buckets, &mut counts.out_of_range))
                 });

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rankmill_kernels::fingerprint::{Decimal, hash_bucket, hash_bucket_integer};
+use rankmill_kernels::fingerprint::{Decimal, hash_bucket};
 
 /// How values become rows of a table.
 #[derive(Clone, Debug)]
@@ -50,12 +50,6 @@ pub(crate) fn in_range(value: i64, buckets: u64, out_of_range: &mut u64) -> u32 
 #[inline]
 pub(crate) fn hashed(text: &[u8], buckets: u64) -> u32 {
     hash_bucket(text, buckets) as u32
-}
-
-/// The row of an integer's decimal text by hash.
-#[inline]
-pub(crate) fn hashed_integer(value: i64, buckets: u64) -> u32 {
-    hash_bucket_integer(value, buckets) as u32
 }
 
 /// The row of an integer's decimal text in a vocabulary.

@@ -136,7 +136,7 @@ impl RawFeature {
     /// The numbers as they stand in the fields, short rows filled up with 0.
     fn read(&self, values: Values<'_>, rows: usize, counts: &mut FeatureCounts, errors: &mut RowErrors<'_>) -> Vec<f32> {
         let texts = match values {
-            Values::Integers(values) | Values::Booleans(values) => return values.iter().map(|&value| value as f32).collect(),
+            Values::Integers(values, _) | Values::Booleans(values) => return values.iter().map(|&value| value as f32).collect(),
             Values::Floats(values) => return values.to_vec(),
             Values::Doubles(values) => return values.iter().map(|&value| value as f32).collect(),
             Values::Text(texts) => texts,

@@ -8,7 +8,7 @@ use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_kernels::fingerprint::{Decimal, fingerprint64};
 
 use super::Inputs;
-use super::fields::{Field, LiveRows, Parsed, RowErrors, Values};
+use super::fields::{Field, LiveRows, Parsed, RowErrors, Values, integer_fingerprints};
 use super::plan;
 use super::tag::Separator;
 use crate::batch::{FeatureBatch, FeatureSpec, KeptColumn, Observed};
@@ -169,7 +169,7 @@ impl FeatureSet {
     /// A label or weight as f32; strings are read as `tf.string_to_number` does (EasyRec behaviour 3).
     fn numbers(&self, label: &Label, values: Values<'_>, errors: &mut RowErrors<'_>) -> Vec<f32> {
         let texts = match values {
-            Values::Integers(values) | Values::Booleans(values) => return values.iter().map(|&value| value as f32).collect(),
+            Values::Integers(values, _) | Values::Booleans(values) => return values.iter().map(|&value| value as f32).collect(),
             Values::Floats(values) => return values.to_vec(),
             Values::Doubles(values) => return values.iter().map(|&value| value as f32).collect(),
             Values::Text(texts) => texts,
@@ -205,9 +205,8 @@ impl FeatureSet {
 fn keys(values: Values<'_>) -> Vec<u64> {
     match values {
         Values::Text(texts) => texts.iter().map(fingerprint64).collect(),
-        Values::Integers(values) | Values::Booleans(values) => {
-            values.iter().map(|&value| fingerprint64(Decimal::new(value).as_bytes())).collect()
-        }
+        Values::Integers(values, texts) => integer_fingerprints(values, texts).collect(),
+        Values::Booleans(values) => values.iter().map(|&value| fingerprint64(Decimal::new(value).as_bytes())).collect(),
         Values::Floats(values) => values.iter().map(|value| fingerprint64(value.to_string().as_bytes())).collect(),
         Values::Doubles(values) => values.iter().map(|value| fingerprint64(value.to_string().as_bytes())).collect(),
     }

@@ -135,7 +135,7 @@ impl TagFeature {
 fn for_each_text(values: Values<'_>, decimal: &mut Vec<u8>, mut take: impl FnMut(usize, &[u8])) {
     match values {
         Values::Text(values) => values.iter().enumerate().for_each(|(at, text)| take(at, text)),
-        Values::Integers(values) | Values::Booleans(values) => values.iter().enumerate().for_each(|(at, &value)| {
+        Values::Integers(values, _) | Values::Booleans(values) => values.iter().enumerate().for_each(|(at, &value)| {
             decimal.clear();
             decimal.extend_from_slice(rankmill_kernels::fingerprint::Decimal::new(value).as_bytes());
             take(at, decimal);
@@ -216,7 +216,7 @@ impl Tags<'_> {
             }
         };
         match values {
-            Values::Integers(values) | Values::Booleans(values) => {
+            Values::Integers(values, _) | Values::Booleans(values) => {
                 values.iter().enumerate().for_each(|(at, &value)| one(at, value as f32, errors));
             }
             Values::Floats(values) => values.iter().enumerate().for_each(|(at, &value)| one(at, value, errors)),

@@ -48,11 +48,12 @@ pub(crate) struct LineOrder {
 }
 
 /// Lines on their way to a batch.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct LineBlock {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-    origins: Vec<Origin>,
+    /// The lines, each with its end `\n`.
+    pub(crate) text: Vec<u8>,
+    /// Where each line is from.
+    pub(crate) origins: Vec<Origin>,
     /// Where the stream stands after these lines.
     pub(crate) position: Position,
     /// Bytes of all lines of the epoch up to here, with their ends.
@@ -61,24 +62,24 @@ pub(crate) struct LineBlock {
 
 impl LineBlock {
     fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
+        self.text.clear();
         self.origins.clear();
     }
 
     fn push(&mut self, line: &[u8], origin: Origin) {
-        self.bytes.extend_from_slice(line);
-        self.ends.push(self.bytes.len());
+        self.text.extend_from_slice(line);
+        self.text.push(b'\n');
         self.origins.push(origin);
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
+    fn copy(&mut self, other: &LineBlock) {
+        self.text.clone_from(&other.text);
+        self.origins.clone_from(&other.origins);
+        (self.position, self.text_bytes) = (other.position, other.text_bytes);
     }
 
-    pub(crate) fn lines(&self) -> impl Iterator<Item = (&[u8], Origin)> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).zip(&self.origins).map(|((start, &end), &origin)| (&self.bytes[start..end], origin))
+    pub(crate) fn len(&self) -> usize {
+        self.origins.len()
     }
 }
 
@@ -91,25 +92,28 @@ pub(crate) struct Lines {
     text_bytes: u64,
     epoch: Option<Epoch>,
     finished: bool,
+    /// The block while it is put together. Its memory is this thread's alone; that of the blocks that are handed out comes back from
+    /// another processor's cache, and stores to it line by line wait for each cache line of it, unlike a copy of the whole.
+    draft: LineBlock,
 }
 
 impl Lines {
     pub(crate) fn new(files: Arc<[InputFile]>, order: LineOrder, start: Position, progress: Arc<AtomicU64>) -> Lines {
-        Lines { files, order, progress, position: start, text_bytes: 0, epoch: None, finished: false }
+        Lines { files, order, progress, position: start, text_bytes: 0, epoch: None, finished: false, draft: LineBlock::default() }
     }
 
     /// Fills `block` with up to `count` lines, across the ends of epochs. Returns whether there were any.
     pub(crate) fn next_block(&mut self, count: usize, block: &mut LineBlock) -> Result<bool, DataError> {
-        block.clear();
-        while block.len() < count && !self.finished {
+        self.draft.clear();
+        while self.draft.len() < count && !self.finished {
             let mut epoch = match self.epoch.take() {
                 Some(epoch) => epoch,
                 None => self.start_epoch()?,
             };
-            let text_bytes = &mut self.text_bytes;
+            let (draft, text_bytes) = (&mut self.draft, &mut self.text_bytes);
             let take = |line: &[u8], origin| {
                 *text_bytes += line.len() as u64 + 1;
-                block.push(line, origin);
+                draft.push(line, origin);
             };
             if epoch.next_line(take)? {
                 self.position.rows += 1;
@@ -121,8 +125,9 @@ impl Lines {
                 self.position = Position { epoch: self.position.epoch + 1, rows: 0, ..self.position };
             }
         }
-        block.position = self.position;
-        block.text_bytes = self.text_bytes;
+        self.draft.position = self.position;
+        self.draft.text_bytes = self.text_bytes;
+        block.copy(&self.draft);
         Ok(block.len() == count || (block.len() > 0 && !self.order.drop_remainder))
     }
 
