@@ -21,13 +21,17 @@ IDS, LINES = "ids", "lines"
 
 def commands(options, examples, python, dump, size, threads, batch, source):
     """What takes turns, in order: name and command line."""
-    own = [examples / "score_speed", "--size", size, "--threads", threads, "--batch", batch, "--follow"]
+    raw = ["--raw"] if source == LINES else []
+    own = [examples / "score_speed", "--size", size, "--threads", threads, "--batch", batch, "--follow", *raw]
     given = ["--dump", dump, "--threads", threads, "--batch", batch]
-    onnx = [python, ROOT / "benches" / "onnx_masknet.py", *given]
-    if source == LINES:
-        return {RANKMILL: [*own, "--raw"], ONNX: [*onnx, "--raw"]}
-    torch = [python, ROOT / "benches" / "pytorch_scoring.py", *given]
-    every = {RANKMILL: own, BFLOAT: [*own, "--precision", "bf16"], ONNX: onnx, EAGER: torch, COMPILED: [*torch, "--compile"]}
+    every = {
+        RANKMILL: own,
+        BFLOAT: [*own, "--precision", "bf16"],
+        ONNX: [python, ROOT / "benches" / "onnx_masknet.py", *given, *raw],
+    }
+    if source == IDS:
+        torch = [python, ROOT / "benches" / "pytorch_scoring.py", *given]
+        every |= {EAGER: torch, COMPILED: [*torch, "--compile"]}
     return {name: command for name, command in every.items() if name not in options.without}
 
 
@@ -95,7 +99,7 @@ def arguments():
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 64, 200, 1024], help="rows of a call, from ids")
     parser.add_argument("--line-batches", nargs="*", type=int, default=[200, 1024], help="rows of a call, from lines of text")
     left = [BFLOAT, ONNX, EAGER, COMPILED]
-    parser.add_argument("--without", nargs="*", choices=left, default=[BFLOAT], help="systems to leave out, from ids")
+    parser.add_argument("--without", nargs="*", choices=left, default=[BFLOAT], help="systems to leave out")
     return parser.parse_args()
 
 
