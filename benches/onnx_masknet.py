@@ -1,7 +1,7 @@
 """ONNX Runtime's side of the comparison of scoring: MaskNet as a hand-written graph with the weights that `score_speed --dump` wrote.
 
 What it is given to be fast: all fields in one table and one lookup, batch norm folded into the products, ids that are bound to the
-session beforehand (worth 10% at one row), and rows of text that are cut and converted for a whole batch at once.
+session beforehand (worth 4 to 10% at one row), and rows of text that are cut and converted for a whole batch at once.
 """
 
 import argparse
@@ -141,7 +141,7 @@ class Rows:
 
 
 def numbers(lines):
-    """Lines of as many numbers each as a matrix; four times as fast as to cut them in Python and convert the parts."""
+    """Lines of as many numbers each as a matrix; three to five times as fast as to cut them in Python and convert the parts."""
     return np.fromstring(",".join(lines), np.int64, sep=",").reshape(len(lines), -1)
 
 
