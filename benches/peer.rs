@@ -38,9 +38,14 @@ pub(crate) struct Options {
     pub(crate) follow: bool,
     /// Write initial weights and batches to this file and stop.
     pub(crate) dump: Option<PathBuf>,
+    /// Rows of a batch that is scored.
+    pub(crate) batch: usize,
+    /// Score lines of text and not batches of ids.
+    pub(crate) raw: bool,
 }
 
-const USAGE: &str = "options: --size small|large  --threads N  --precision f32|bf16  --seconds S  --windows N  --follow  --dump FILE";
+const USAGE: &str = "options: --size small|large  --threads N  --precision f32|bf16  --seconds S  --windows N  --follow  --dump FILE\n\
+    of score_speed: --batch ROWS  --raw";
 
 /// Reads the options, runs `program`, and turns its error into a message and an exit code.
 pub(crate) fn main(program: impl FnOnce(&Options) -> Result<(), Box<dyn std::error::Error>>) -> ExitCode {
@@ -58,12 +63,28 @@ pub(crate) fn main(program: impl FnOnce(&Options) -> Result<(), Box<dyn std::err
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
-    let mut options =
-        Options { size: Size::Small, threads: 1, precision: Precision::F32, seconds: 1.0, windows: 10, follow: false, dump: None };
+    let mut options = Options {
+        size: Size::Small,
+        threads: 1,
+        precision: Precision::F32,
+        seconds: 1.0,
+        windows: 10,
+        follow: false,
+        dump: None,
+        batch: 200,
+        raw: false,
+    };
     while let Some(name) = arguments.next() {
-        if name == "--follow" {
-            options.follow = true;
-            continue;
+        match name.as_str() {
+            "--follow" => {
+                options.follow = true;
+                continue;
+            }
+            "--raw" => {
+                options.raw = true;
+                continue;
+            }
+            _ => {}
         }
         let value = arguments.next()?;
         match name.as_str() {
@@ -82,6 +103,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
                     _ => return None,
                 }
             }
+            "--batch" => options.batch = value.parse().ok().filter(|rows| *rows > 0)?,
             "--seconds" => options.seconds = value.parse().ok().filter(|seconds| *seconds > 0.0)?,
             "--windows" => options.windows = value.parse().ok().filter(|windows| *windows > 0)?,
             "--dump" => options.dump = Some(value.into()),
@@ -131,6 +153,6 @@ pub(crate) fn measure(options: &Options, losses: &[f32], mut step: impl FnMut())
 }
 
 /// Writes a line; nobody is left to tell if that fails.
-fn write_line(to: &mut impl Write, line: &str) {
+pub(crate) fn write_line(to: &mut impl Write, line: &str) {
     let _ = writeln!(to, "{line}").and_then(|()| to.flush());
 }

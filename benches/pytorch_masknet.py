@@ -9,13 +9,14 @@ What PyTorch is given to be fast: all fields in one table and one lookup, the fu
 import argparse
 import json
 import math
-import struct
 import sys
 import time
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+import peer
 
 BLOCKS = 3
 LOSS_STEPS = 20
@@ -26,21 +27,6 @@ EMBEDDING_REGULARIZATION = 1e-4
 LEARNING_RATE = 1e-4
 BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8
-TYPES = {"F32": np.float32, "U32": np.uint32}
-
-
-def read_safetensors(path):
-    """Tensors by name, and the metadata."""
-    with open(path, "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-    metadata = header.pop("__metadata__", {})
-    data = np.memmap(path, np.uint8, "r", offset=8 + length)
-    tensors = {}
-    for name, entry in header.items():
-        first, last = entry["data_offsets"]
-        tensors[name] = np.frombuffer(data[first:last].tobytes(), TYPES[entry["dtype"]]).reshape(entry["shape"])
-    return tensors, metadata
 
 
 class MaskNet(torch.nn.Module):
@@ -52,7 +38,7 @@ class MaskNet(torch.nn.Module):
 
     def __init__(self, weights, fields):
         super().__init__()
-        tables = [weights[f"input_layer/{field}_embedding/embedding_weights"] for field in fields]
+        tables = peer.tables(weights, fields)
         self.width = tables[0].shape[1]
         padding = np.zeros((1, self.width), np.float32)
         self.padding = sum(len(table) for table in tables)
@@ -83,15 +69,16 @@ class MaskNet(torch.nn.Module):
     def affine(self, name, x):
         return torch.addmm(self.p[f"{name}/bias"], x, self.p[f"{name}/kernel"])
 
-    def forward(self, ids, labels):
+    def group(self, ids):
+        """The concatenated embeddings."""
         # Faster than `F.embedding` and `embedding_bag`, above all backwards.
         rows = self.table.index_select(0, ids.flatten()).view(*ids.shape, self.width)
         several = ids.shape[1] > self.singles
         singles = self.singles - 1 if several else self.singles
         group = rows[:, :singles].flatten(1)
-        if several:
-            group = torch.cat([group, rows[:, singles:].sum(1)], 1)
-        regularization = EMBEDDING_REGULARIZATION * 0.5 * group.square().sum()
+        return torch.cat([group, rows[:, singles:].sum(1)], 1) if several else group
+
+    def logits(self, group):
         x = self.layer_norm("input_ln", group)
         outputs = []
         for block in range(BLOCKS):
@@ -104,27 +91,20 @@ class MaskNet(torch.nn.Module):
             h = h @ self.p[f"{name}/dense/kernel"]
             mean, variance = self.moving[layer]
             gamma, beta = self.p[f"{name}/bn/gamma"], self.p[f"{name}/bn/beta"]
-            h = F.batch_norm(h, mean, variance, gamma, beta, True, 1 - BATCH_NORM_KEPT, BATCH_NORM_EPSILON).relu()
-        logits = self.affine("output", h).squeeze(1)
-        return F.binary_cross_entropy_with_logits(logits, labels) + regularization
+            h = F.batch_norm(h, mean, variance, gamma, beta, self.training, 1 - BATCH_NORM_KEPT, BATCH_NORM_EPSILON).relu()
+        return self.affine("output", h).squeeze(1)
+
+    def forward(self, ids, labels):
+        group = self.group(ids)
+        regularization = EMBEDDING_REGULARIZATION * 0.5 * group.square().sum()
+        return F.binary_cross_entropy_with_logits(self.logits(group), labels) + regularization
 
 
-def read_batches(tensors, model, fields, tables, count):
-    """Per batch the ids in the merged table, int64 `[B, fields (+ padding)]`, and the labels."""
-    first_rows = np.cumsum([0, *(len(table) for table in tables)])
-    batches = []
-    for number in range(count):
-        labels = tensors[f"batch/{number}/label"]
-        columns = []
-        for field, first in zip(fields, first_rows):
-            offsets = tensors[f"batch/{number}/{field}/offsets"].astype(np.int64)
-            ids = tensors[f"batch/{number}/{field}/ids"].astype(np.int64) + first
-            lengths = np.diff(offsets)
-            padded = np.full((len(labels), lengths.max()), model.padding, np.int64)
-            padded[np.arange(padded.shape[1]) < lengths[:, None]] = ids
-            columns.append(padded)
-        batches.append((torch.tensor(np.concatenate(columns, 1)), torch.tensor(labels)))
-    return batches
+def read_ids(tensors, model, fields, number):
+    """The ids of a batch in the merged table, int64 `[B, fields (+ padding)]`."""
+    first_rows = np.cumsum([0, *(len(table) for table in peer.tables(tensors, fields))])
+    columns = zip(peer.id_columns(tensors, fields, number), first_rows)
+    return torch.tensor(np.concatenate([peer.padded(offsets, ids + first, model.padding) for (offsets, ids), first in columns], 1))
 
 
 def main():
@@ -139,12 +119,12 @@ def main():
     torch.set_float32_matmul_precision(options.precision)
     torch.set_flush_denormal(True)
 
-    tensors, metadata = read_safetensors(options.dump)
+    tensors, metadata = peer.read_safetensors(options.dump)
     fields = metadata["fields"].split(",")
     model = MaskNet(tensors, fields)
-    tables = [tensors[f"input_layer/{field}_embedding/embedding_weights"] for field in fields]
-    batches = read_batches(tensors, model, fields, tables, int(metadata["batches"]))
-    del tensors, tables
+    numbers = range(int(metadata["batches"]))
+    batches = [(read_ids(tensors, model, fields, n), torch.tensor(tensors[f"batch/{n}/label"])) for n in numbers]
+    del tensors
     loss_of = torch.compile(model, dynamic=False) if options.compile else model
     adam = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, betas=BETAS, eps=ADAM_EPSILON, fused=True)
     done = 0

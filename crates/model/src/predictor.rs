@@ -23,9 +23,24 @@ pub struct Scorer {
     probabilities: rankmill_graph::Value,
     /// Names and shapes of the graph's parameters.
     model: Model,
-    /// Place of each of the graph's parameters among the variables last scored with.
-    order: Vec<usize>,
+    /// Where the graph's parameters are among the variables last scored with.
+    sources: Vec<Source>,
     pool: Arc<Pool>,
+}
+
+/// A parameter's place among the variables, and its shape as a matrix: working this out again for each call would take longer than
+/// all else around the graph's run.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    place: usize,
+    rows: usize,
+    cols: usize,
+}
+
+impl Source {
+    fn view(self, parameters: &Parameters) -> MatRef<'_> {
+        MatRef::new(&parameters.entries[self.place].values, self.rows, self.cols)
+    }
 }
 
 /// The scores of a batch.
@@ -38,15 +53,15 @@ pub struct Scores {
 }
 
 impl Scorer {
-    /// Builds the inference graph of a config.
+    /// Builds the inference graph of a config; products are computed at `precision`.
     ///
     /// # Errors
     /// What the config asks for and can't be built, with the config line.
-    pub fn new(pipeline: &Pipeline, features: &FeatureSet, pool: Arc<Pool>) -> Result<Scorer, Diagnostics> {
+    pub fn new(pipeline: &Pipeline, features: &FeatureSet, pool: Arc<Pool>, precision: Precision) -> Result<Scorer, Diagnostics> {
         let model = Model::build(pipeline, features, Mode::Inference)?;
         let outputs = [model.logits, model.probabilities];
-        let executor = Executor::new(model.graph.clone(), &outputs, 0, Precision::F32);
-        Ok(Scorer { executor, logits: model.logits, probabilities: model.probabilities, model, order: Vec::new(), pool })
+        let executor = Executor::new(model.graph.clone(), &outputs, 0, precision);
+        Ok(Scorer { executor, logits: model.logits, probabilities: model.probabilities, model, sources: Vec::new(), pool })
     }
 
     /// Takes the variables to score with, of which there may be more than the model needs.
@@ -54,13 +69,17 @@ impl Scorer {
     /// # Errors
     /// If a variable is missing or has another shape.
     pub fn with<'a>(&'a mut self, parameters: &'a Parameters) -> Result<ScorerWith<'a>, ParameterError> {
-        self.order = parameters.places(&self.model.graph)?;
+        let source = |place: usize| {
+            let view = parameters.entries[place].view();
+            Source { place, rows: view.rows(), cols: view.cols() }
+        };
+        self.sources = parameters.places(&self.model.graph)?.into_iter().map(source).collect();
         Ok(ScorerWith { scorer: self, parameters, weights: Weights::Changed })
     }
 
     /// Scores a batch with variables whose places are known.
     fn score(&mut self, parameters: &Parameters, weights: Weights, batch: &FeatureBatch) -> Scores {
-        let views: Vec<MatRef<'_>> = self.order.iter().map(|place| parameters.entries[*place].view()).collect();
+        let views: Vec<MatRef<'_>> = self.sources.iter().map(|source| source.view(parameters)).collect();
         self.executor.run(&views, weights, &BatchFeed::new(batch, 0).feed(), &self.pool);
         Scores { logits: self.executor.value(self.logits).to_vec(), probabilities: self.executor.value(self.probabilities).to_vec() }
     }
@@ -103,13 +122,24 @@ impl Predictor {
     pub fn load(directory: &Path, pool: Arc<Pool>) -> Result<Predictor, BundleError> {
         let bundle = Bundle::open(directory)?;
         let features = FeatureSet::new(&bundle.pipeline).map_err(BundleError::Config)?;
-        let mut scorer = Scorer::new(&bundle.pipeline, &features, pool).map_err(BundleError::Config)?;
+        let mut scorer = Scorer::new(&bundle.pipeline, &features, pool, Precision::F32).map_err(BundleError::Config)?;
         let Bundle { pipeline, parameters, manifest, path } = bundle;
         scorer.with(&parameters).map_err(|error| BundleError::damaged(&path.join(VARIABLES_FILE), error))?;
         let global_step = manifest.global_step;
         let mut predictor = Predictor { pipeline, features, parameters, global_step, scorer, weights: Weights::Changed };
         manifest.verify(&mut predictor, &path)?;
         Ok(predictor)
+    }
+
+    /// The same model with products at another precision.
+    ///
+    /// # Errors
+    /// As [`Scorer::new`].
+    pub fn with_precision(mut self, precision: Precision) -> Result<Predictor, BundleError> {
+        let pool = Arc::clone(&self.scorer.pool);
+        let sources = std::mem::take(&mut self.scorer.sources);
+        let scorer = Scorer::new(&self.pipeline, &self.features, pool, precision).map_err(BundleError::Config)?;
+        Ok(Predictor { scorer: Scorer { sources, ..scorer }, weights: Weights::Changed, ..self })
     }
 
     /// The variables.

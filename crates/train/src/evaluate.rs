@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::{FeatureBatch, FeatureSet, Reader, ReaderOptions, Report};
+use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 use rankmill_model::{Parameters, Scorer, Scores, label_index};
 
@@ -45,12 +46,12 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// Prepares the evaluation that a config describes.
+    /// Prepares the evaluation that a config describes; products are computed at `precision`.
     ///
     /// # Errors
     /// A config that can't be built, or metrics that don't fit.
-    pub fn new(pipeline: &Pipeline, features: &FeatureSet, pool: Arc<Pool>) -> Result<Evaluator, TrainError> {
-        let scorer = Scorer::new(pipeline, features, pool)?;
+    pub fn new(pipeline: &Pipeline, features: &FeatureSet, pool: Arc<Pool>, precision: Precision) -> Result<Evaluator, TrainError> {
+        let scorer = Scorer::new(pipeline, features, pool, precision)?;
         let configs = pipeline.proto.eval_config.as_ref().map(|eval| eval.metrics_set.as_slice()).unwrap_or_default();
         let metrics = MetricSet::new(configs, Task::Binary, MaxF1Input::Logits)
             .map_err(|error| Diagnostics::from(pipeline.error("eval_config.metrics_set", error.to_string())))?;

@@ -219,10 +219,12 @@ impl<'a> Run<'a> {
         let reader = Reader::new(reading, features.clone())?;
         let evaluator = match options.eval_inputs.is_empty() {
             true => None,
-            false => Some(Evaluator::new(pipeline, &features, Arc::clone(pool))?),
+            false => Some(Evaluator::new(pipeline, &features, Arc::clone(pool), Precision::F32)?),
         };
-        let golden =
-            Golden { scorer: Scorer::new(pipeline, &features, Arc::clone(pool))?, batch: golden_batch(pipeline, options, &features)? };
+        let golden = Golden {
+            scorer: Scorer::new(pipeline, &features, Arc::clone(pool), Precision::F32)?,
+            batch: golden_batch(pipeline, options, &features)?,
+        };
         if options.start == Start::Overwrite {
             // Only now that the new run can be: a mistyped path must not cost the old one.
             checkpoint::clear(&options.model_dir)?;

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use rankmill_config::{Edits, Pipeline};
 use rankmill_data::{FeatureSet, Reader, ReaderOptions};
+use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 use rankmill_model::{Parameter, Parameters, Scorer, Scores};
 use rankmill_train::evaluate::Evaluator;
@@ -257,7 +258,7 @@ fn evaluate(
         values: tensor.values.clone(),
     });
     let parameters = Parameters { entries: entries.collect() };
-    let mut scorer = Scorer::new(pipeline, features, Arc::clone(pool)).expect("the model can be built");
+    let mut scorer = Scorer::new(pipeline, features, Arc::clone(pool), Precision::F32).expect("the model can be built");
     let options = ReaderOptions::sequential(pipeline, rows.to_vec()).expect("reading options");
     let mut scorer = scorer.with(&parameters).expect("all variables are there");
     let (mut logits, mut probabilities) = (Vec::new(), Vec::new());
@@ -272,7 +273,7 @@ fn evaluate(
         }
     }
     // Metrics of the trace's own scores: two rows whose scores differ in the last bit may change places otherwise.
-    let evaluator = Evaluator::new(pipeline, features, Arc::clone(pool)).expect("the metrics can be built");
+    let evaluator = Evaluator::new(pipeline, features, Arc::clone(pool), Precision::F32).expect("the metrics can be built");
     let (Some(logits), Some(probabilities)) = (trace.get("eval/logits"), trace.get("eval/probs")) else { return };
     let mut first = 0;
     let mut metrics = evaluator.fresh_metrics();

@@ -68,7 +68,7 @@ fn a_saved_model_scores_as_the_trained_one_did() {
     let evaluation = outcome.evaluation.expect("it was evaluated");
     let predictor = Predictor::load(&place.path("model"), pool()).expect("the model can be loaded");
     assert_eq!(predictor.global_step, outcome.global_step);
-    let mut evaluator = Evaluator::new(&predictor.pipeline, &predictor.features, pool()).expect("it can be evaluated");
+    let mut evaluator = Evaluator::new(&predictor.pipeline, &predictor.features, pool(), Precision::F32).expect("it can be evaluated");
     let again = evaluator.evaluate(predictor.parameters(), &place.options(Start::Fresh).eval_inputs, |_| {}).expect("rows");
     assert_eq!((&again.metrics, again.loss, again.rows), (&evaluation.metrics, evaluation.loss, evaluation.rows));
     assert!(again.metric("auc_exact").is_some_and(|auc| auc > 0.5 && auc < 1.0), "{:?}", again.metrics);

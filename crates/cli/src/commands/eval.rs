@@ -7,7 +7,7 @@ use rankmill_model::Predictor;
 use rankmill_train::evaluate::Evaluator;
 
 use crate::Outcome;
-use crate::arguments::{ModelArgs, ThreadArgs};
+use crate::arguments::{ModelArgs, PrecisionArgs, ThreadArgs};
 use crate::commands::train::eval_inputs;
 use crate::gate::GateArgs;
 use crate::output::{Level, Output};
@@ -26,6 +26,8 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "PATH", value_delimiter = ',')]
     pub(crate) input: Vec<String>,
     #[command(flatten)]
+    pub(crate) precision: PrecisionArgs,
+    #[command(flatten)]
     pub(crate) threads: ThreadArgs,
     #[command(flatten)]
     pub(crate) gates: GateArgs,
@@ -33,13 +35,14 @@ pub(crate) struct EvalArgs {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &EvalArgs, output: &Output) -> anyhow::Result<Outcome> {
+    let precision = arguments.precision.precision.supported()?;
     let pool = arguments.threads.pool()?;
     let folder = &arguments.model.model;
     let predictor = Predictor::load(folder, Arc::clone(&pool))?;
     let Predictor { pipeline, features, global_step, .. } = &predictor;
     let inputs = if arguments.input.is_empty() { eval_inputs(pipeline) } else { arguments.input.clone() };
     anyhow::ensure!(!inputs.is_empty(), "there is nothing to evaluate on: the config has no eval_input_path; pass --input");
-    let mut evaluator = Evaluator::new(pipeline, features, pool)?;
+    let mut evaluator = Evaluator::new(pipeline, features, pool, precision)?;
     evaluator.remarks().iter().for_each(|remark| output.log(Level::Warn, remark));
     let mut progress = Progress::new(output.progress_style(), 1);
     let evaluation = evaluator.evaluate(predictor.parameters(), &inputs, |fraction| progress.update_share(fraction, "evaluating"));

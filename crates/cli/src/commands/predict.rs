@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use rankmill_data::sinks::{PredictionSink, SinkColumn, SinkValues};
 use rankmill_data::{Reader, ReaderOptions};
+use rankmill_kernels::gemm::Precision;
 use rankmill_model::Predictor;
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::arguments::{ModelArgs, ThreadArgs};
+use crate::arguments::{ModelArgs, PrecisionArgs, ThreadArgs};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::table::Table;
@@ -38,6 +39,8 @@ pub(crate) struct PredictArgs {
     /// Rows to score at once; the scores do not depend on it.
     #[arg(long, value_name = "ROWS", default_value = "1024")]
     pub(crate) batch_size: NonZeroUsize,
+    #[command(flatten)]
+    pub(crate) precision: PrecisionArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
 }
@@ -72,7 +75,9 @@ impl fmt::Display for PredictReport {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
-    let mut predictor = Predictor::load(&arguments.model.model, arguments.threads.pool()?)?;
+    let precision = arguments.precision.precision.supported()?;
+    let predictor = Predictor::load(&arguments.model.model, arguments.threads.pool()?)?;
+    let mut predictor = if precision == Precision::F32 { predictor } else { predictor.with_precision(precision)? };
     let started = Instant::now();
     let mut options = ReaderOptions::sequential(&predictor.pipeline, arguments.input.clone())?;
     options.batch_size = arguments.batch_size.get();
