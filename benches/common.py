@@ -120,21 +120,34 @@ def machine():
     return f"{model}, {os.cpu_count()} cores, {flags}"
 
 
+def has_bf16():
+    """Whether the processor multiplies bfloat16."""
+    return "avx512_bf16" in machine()
+
+
+def commit():
+    try:
+        return output(["git", "describe", "--always", "--dirty"])
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
 def versions(python, packages):
     code = f"from importlib.metadata import version; print(', '.join(f'{{p}} {{version(p)}}' for p in {packages!r}))"
     code += "; import platform; print('Python', platform.python_version())"
     found, interpreter = output([python, "-c", code]).splitlines()
-    try:
-        commit = output(["git", "describe", "--always", "--dirty"])
-    except (OSError, subprocess.CalledProcessError):
-        commit = "unknown"
-    return f"commit {commit}; {output(['rustc', '--version'])}; {interpreter}, {found}"
+    return f"{interpreter}, {found}"
+
+
+def circumstances_here():
+    """What a report says of how its figures came to be."""
+    command = f"python3 benches/{Path(sys.argv[0]).name} " + " ".join(sys.argv[1:])
+    return [f"- Command: `{command.strip()}`", f"- Machine: {machine()}", f"- Rankmill: commit {commit()}; {output(['rustc', '--version'])}"]
 
 
 def circumstances(python, packages):
-    """What a report says of how its figures came to be."""
-    command = f"python3 benches/{Path(sys.argv[0]).name} " + " ".join(sys.argv[1:])
-    return [f"- Command: `{command.strip()}`", f"- Machine: {machine()}", f"- Versions: {versions(python, packages)}"]
+    """The same with the versions of the peers."""
+    return [*circumstances_here(), f"- Peers: {versions(python, packages)}"]
 
 
 def results_file(table, now):

@@ -17,8 +17,13 @@ EXAMPLES = [("rankmill-kernels", "gemm_floor"), ("rankmill-train", "train_speed"
 # side for it, and Adam magnifies that: up to 1.4e-4 was seen between correct programs, PyTorch's own two modes among them.
 LOSS_TOLERANCE = 5e-4
 ROWS = {"small": 1024, "large": 4096}
-FLOOR, RANKMILL = "products alone", "Rankmill"
+# With factors rounded to bfloat16, in different places.
+BF16_TOLERANCE = 2e-2
+FLOOR, FLOOR_ONEDNN, RANKMILL = "products alone", "products by oneDNN", "Rankmill"
 DEFAULT, TUNED = "PyTorch default", "PyTorch tuned"
+RANKMILL_BF16, TORCH_BF16 = "Rankmill bf16", "PyTorch bf16"
+NEEDED = (FLOOR, RANKMILL)
+WITHOUT_LOSSES = (FLOOR, FLOOR_ONEDNN, RANKMILL)
 
 
 def commands(examples, python, dump, size, threads):
@@ -26,14 +31,23 @@ def commands(examples, python, dump, size, threads):
     own = ["--size", size, "--threads", threads, "--follow"]
     torch = [python, ROOT / "benches" / "pytorch_masknet.py", "--dump", dump, "--threads", threads]
     tuned = ["--precision", "medium"]
-    return {
+    products = [python, ROOT / "benches" / "pytorch_products.py", "--size", size, "--threads", threads]
+    every = {
         FLOOR: [examples / "gemm_floor", *own],
+        FLOOR_ONEDNN: products,
         RANKMILL: [examples / "train_speed", *own],
         f"{TUNED}, eager": [*torch, *tuned],
         f"{TUNED}, compiled": [*torch, *tuned, "--compile"],
         f"{DEFAULT}, eager": [*torch],
         f"{DEFAULT}, compiled": [*torch, "--compile"],
     }
+    if common.has_bf16():
+        every |= {
+            RANKMILL_BF16: [examples / "train_speed", *own, "--precision", "bf16"],
+            f"{TORCH_BF16}, eager": [*torch, *tuned, "--bf16"],
+            f"{TORCH_BF16}, compiled": [*torch, *tuned, "--bf16", "--compile"],
+        }
+    return every
 
 
 def measure(options, examples, python, dump, size, threads):
@@ -44,7 +58,7 @@ def measure(options, examples, python, dump, size, threads):
         try:
             peers[name] = common.Peer(command, threads)
         except RuntimeError as error:
-            if name in (FLOOR, RANKMILL):
+            if name in NEEDED:
                 raise
             failures.append(f"{size}, {threads} threads: {name} does not run here: {error}")
     windows = common.take_turns(peers, options.windows, options.seconds)
@@ -53,13 +67,15 @@ def measure(options, examples, python, dump, size, threads):
     own = peers[RANKMILL].first["losses"]
     differences = {}
     for name, peer in peers.items():
-        if name not in (FLOOR, RANKMILL):
+        if name not in WITHOUT_LOSSES:
             differences[name] = max(abs(a - b) / abs(a) for a, b in zip(own, peer.first["losses"], strict=True))
     return speeds, differences, failures
 
 
 def cell(values):
     """Median and range of the windows, in thousands of samples per second."""
+    if not values:
+        return "-"
     return f"{statistics.median(values) / 1e3:.1f} k ({min(values) / 1e3:.1f} to {max(values) / 1e3:.1f})"
 
 
@@ -69,23 +85,51 @@ def better(speeds, prefix):
     return max(found, key=lambda entry: statistics.median(entry[1]), default=None)
 
 
+def compared(own, speeds, prefix):
+    """Cells for a system: its better mode, and how many times faster `own` is."""
+    found = better(speeds, prefix)
+    if not found:
+        return ["-", "-"]
+    return [f"{cell(found[1])}, {found[0]}" if found[0] != prefix else cell(found[1]), ratio(own, found[1])]
+
+
+def ratio(a, b):
+    return f"{statistics.median(a) / statistics.median(b):.2f}"
+
+
 def table(results):
     """One line for each size and number of threads; samples per second, median of the windows with their range."""
     lines = [
-        f"| size | threads | {FLOOR} | {RANKMILL} | of the products | {TUNED} | {RANKMILL} / it | {DEFAULT} | {RANKMILL} / it |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| size | threads | {FLOOR} | {FLOOR_ONEDNN} | {RANKMILL} | of the better products "
+        f"| {TUNED} | {RANKMILL} / it | {DEFAULT} | {RANKMILL} / it |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (size, threads), speeds in results.items():
-        floor, own = speeds[FLOOR], speeds[RANKMILL]
-        cells = [size, str(threads), cell(floor), cell(own), f"{statistics.median(own) / statistics.median(floor):.2f}"]
-        for prefix in (TUNED, DEFAULT):
-            found = better(speeds, prefix)
-            if found:
-                cells += [f"{cell(found[1])}, {found[0]}", f"{statistics.median(own) / statistics.median(found[1]):.2f}"]
-            else:
-                cells += ["-", "-"]
+        floors, own = [speeds[name] for name in (FLOOR, FLOOR_ONEDNN) if name in speeds], speeds[RANKMILL]
+        cells = [size, str(threads), cell(speeds[FLOOR]), cell(speeds.get(FLOOR_ONEDNN)), cell(own)]
+        cells += [ratio(own, max(floors, key=statistics.median)), *compared(own, speeds, TUNED), *compared(own, speeds, DEFAULT)]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def bf16_table(results):
+    """The same for bfloat16 factors."""
+    if not any(RANKMILL_BF16 in speeds for speeds in results.values()):
+        return ["No bfloat16 here: the processor has no AVX-512 BF16."]
+    lines = [
+        f"| size | threads | {RANKMILL_BF16} | / {RANKMILL} | / {TUNED} (f32) | {TORCH_BF16} | {RANKMILL_BF16} / it |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (size, threads), speeds in results.items():
+        own = speeds.get(RANKMILL_BF16)
+        if own:
+            cells = [size, str(threads), cell(own), ratio(own, speeds[RANKMILL]), compared(own, speeds, TUNED)[1]]
+            lines.append("| " + " | ".join([*cells, *compared(own, speeds, TORCH_BF16)]) + " |")
+    return lines
+
+
+def tolerance(name):
+    return BF16_TOLERANCE if "bf16" in name else LOSS_TOLERANCE
 
 
 def all_medians(results):
@@ -112,20 +156,28 @@ def main():
             failures += failed
             for name, difference in differing.items():
                 differences[size, threads, name] = difference
-                if not difference <= LOSS_TOLERANCE:
+                if not difference <= tolerance(name):
                     failures.append(f"{size}, {threads} threads: losses of {name} differ by {difference:.1e}: its time does not count")
                     del speeds[name]
             results[size, threads] = speeds
         dump.unlink()
-    worst = max(differences.values(), default=float("nan"))
+    worst = {
+        kind: max((found for (*_, name), found in differences.items() if ("bf16" in name) == kind), default=float("nan"))
+        for kind in (False, True)
+    }
     report = [
         f"# Training speed, {now:%Y-%m-%d %H:%M} UTC",
         "",
         *table(results),
         "",
+        "Factors of products rounded to bfloat16, everything else in f32:",
+        "",
+        *bf16_table(results),
+        "",
         *common.circumstances(python, ["torch", "numpy"]),
         f"- Windows: {options.windows} of {options.seconds} s for each system, taking turns.",
-        f"- Losses of the first 20 steps differ from Rankmill's by at most {worst:.1e} (allowed: {LOSS_TOLERANCE:.0e}).",
+        f"- Losses of the first 20 steps differ from Rankmill's by at most {worst[False]:.1e} (allowed: {LOSS_TOLERANCE:.0e}), "
+        f"in bfloat16 by at most {worst[True]:.1e} (allowed: {BF16_TOLERANCE:.0e}).",
         "- Everything that was measured:",
         *all_medians(results),
         *(f"- **{failure}**" for failure in failures),

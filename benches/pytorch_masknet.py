@@ -112,6 +112,7 @@ def main():
     parser.add_argument("--dump", required=True, help="file of train_speed --dump")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", choices=["highest", "medium"], default="highest", help="torch.set_float32_matmul_precision")
+    parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
     parser.add_argument("--compile", action="store_true", help="torch.compile for forward and backward")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -133,7 +134,8 @@ def main():
         nonlocal done
         ids, labels = batches[done % len(batches)]
         done += 1
-        loss = loss_of(ids, labels)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.bf16):
+            loss = loss_of(ids, labels)
         loss.backward()
         model.table.grad[model.padding].zero_()
         # TensorFlow adds epsilon to sqrt(v), PyTorch to sqrt(v / (1 - beta2^t)): with this epsilon the two are the same.

@@ -11,7 +11,6 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
-use std::time::Duration;
 
 use peer::{Options, Size};
 use rankmill_kernels::gemm::Orientation::{Plain, Transposed};
@@ -23,8 +22,10 @@ const AGGREGATION: usize = 512;
 const BLOCK_OUTPUT: usize = 256;
 const HIDDEN: [usize; 2] = [512, 256];
 
-/// Elements of a block of a weight gradient, and rows of a tile; the executor's numbers.
-const BLOCK_ELEMENTS: usize = 1 << 15;
+/// Elements of a block of a weight gradient, columns up to which an operand is gone through often, and rows of a tile; the executor's
+/// numbers.
+const BLOCK_ELEMENTS: usize = 1 << 14;
+const NARROW: usize = 4 * PANEL;
 const TILE_ROWS: usize = 128;
 
 /// `y = x·W` with its two gradients.
@@ -156,9 +157,10 @@ impl Share {
     }
 }
 
-/// Some columns of a weight gradient.
+/// Some rows or columns of a weight gradient.
 struct Block {
     product: usize,
+    rows: Range<usize>,
     columns: Range<usize>,
     values: Mutex<Vec<f32>>,
 }
@@ -166,12 +168,15 @@ struct Block {
 fn blocks(network: &Network) -> Vec<Block> {
     let mut blocks = Vec::new();
     for (i, product) in network.products.iter().enumerate() {
-        let panels = product.n.div_ceil(PANEL);
-        let count = (product.k * product.n / BLOCK_ELEMENTS).clamp(1, panels.div_ceil(4));
+        let (k, n) = (product.k, product.n);
+        let by_rows = n <= NARROW;
+        let (extent, least) = if by_rows { (k, PANEL) } else { (n, if k <= NARROW { PANEL } else { NARROW }) };
+        let count = (k * n / BLOCK_ELEMENTS).clamp(1, extent.div_ceil(least));
         for block in 0..count {
-            let at = |block: usize| (panels * block / count * PANEL).min(product.n);
-            let columns = at(block)..at(block + 1);
-            blocks.push(Block { product: i, values: Mutex::new(vec![0.0; product.k * columns.len()]), columns });
+            let at = |block: usize| (extent.div_ceil(PANEL) * block / count * PANEL).min(extent);
+            let part = at(block)..at(block + 1);
+            let (rows, columns) = if by_rows { (part, 0..n) } else { (0..k, part) };
+            blocks.push(Block { product: i, values: Mutex::new(vec![0.0; rows.len() * columns.len()]), rows, columns });
         }
     }
     blocks
@@ -184,9 +189,9 @@ impl Block {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         for share in shares {
             let share = read(share);
-            let x = MatRef::new(&share.values[product.x], share.rows, product.k);
+            let x = MatRef::new(&share.values[product.x], share.rows, product.k).cols_range(self.rows.start, self.rows.len());
             let dy = share.dy(network, product).cols_range(self.columns.start, self.columns.len());
-            weight_gradient(MatMut::new(&mut values, product.k, self.columns.len()), x, dy, network.precision);
+            weight_gradient(MatMut::new(&mut values, self.rows.len(), self.columns.len()), x, dy, network.precision);
         }
     }
 }
@@ -195,7 +200,7 @@ fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A meeting point of all threads: they wait awake, and asleep when it takes long, as it does between windows.
+/// A meeting point of all threads within a step, where they wait awake.
 struct Barrier {
     threads: usize,
     arrived: AtomicUsize,
@@ -210,14 +215,8 @@ impl Barrier {
     fn wait(&self) {
         let number = self.arrived.fetch_add(1, Ordering::AcqRel);
         let everybody = (number / self.threads + 1) * self.threads;
-        let mut turns = 0_u32;
         while self.arrived.load(Ordering::Acquire) < everybody {
-            if turns < 1 << 16 {
-                turns += 1;
-                std::hint::spin_loop();
-            } else {
-                std::thread::sleep(Duration::from_micros(100));
-            }
+            std::hint::spin_loop();
         }
     }
 }
@@ -262,7 +261,8 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let floor =
         Floor { network, shares, blocks, next_pack: AtomicUsize::new(0), next_block: AtomicUsize::new(0), barrier: Barrier::new(threads) };
     let stop = AtomicBool::new(false);
-    let start = Barrier::new(threads);
+    // Between windows the helpers sleep, so as not to disturb the other programs.
+    let start = std::sync::Barrier::new(threads);
     let helper = &|thread| {
         loop {
             start.wait();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rankmill_config::Pipeline;
-use rankmill_data::{Batch, FeatureSet, FeatureStatistics, InputFile, Position, Reader, ReaderOptions, Report};
+use rankmill_data::{Batch, FeatureSet, FeatureStatistics, InputFile, Position, Reader, ReaderOptions, Report, Supply};
 use rankmill_graph::OpProfile;
 use rankmill_kernels::elementwise::sigmoid;
 use rankmill_kernels::gemm::Precision;
@@ -134,6 +134,8 @@ pub struct Outcome {
     pub statistics: Vec<FeatureStatistics>,
     /// Rows that were left out, by cause.
     pub report: Report,
+    /// How well reading kept up with training.
+    pub supply: Supply,
     /// Whether the run was asked to stop before its end.
     pub interrupted: bool,
     /// What each part of the training steps took, if the run was profiled.
@@ -336,6 +338,7 @@ impl<'a> Run<'a> {
             first_step_seconds,
             statistics: self.reader.statistics(),
             report: self.reader.report().clone(),
+            supply: self.reader.supply(),
             interrupted,
             profile: self.trainer.profile(),
         };
@@ -369,6 +372,10 @@ impl<'a> Run<'a> {
             "interrupted": outcome.interrupted,
             "seconds": {
                 "first_step": outcome.first_step_seconds, "train": outcome.train_seconds, "eval": outcome.eval_seconds,
+            },
+            "input": {
+                "batches": outcome.supply.requests, "mean_ready": outcome.supply.mean_ready(), "capacity": outcome.supply.capacity,
+                "seconds_waited": outcome.supply.waited.as_secs_f64(),
             },
             "metrics": metrics,
             "skipped_rows": outcome.report.skipped,

@@ -9,6 +9,7 @@ use rankmill_nn::layers::Tensors;
 use rankmill_nn::layers::scope::Mode;
 
 use crate::step::{Keep, optimizer, step_outputs};
+use crate::tables::waits;
 
 /// Memory of the program itself, its threads, and rows on their way to the model, as measured with a small model on plain text. Compressed files take the
 /// window they were compressed with on top.
@@ -62,13 +63,15 @@ impl ModelSummary {
         };
         let (embedding_parameters, dense_parameters) = (elements(true), elements(false));
         let copies = 1 + optimizer.slots().len() as u64;
-        let table_rows: u64 =
-            inference.graph.parameters().iter().filter(|slot| is_table(&slot.name)).map(|slot| slot.shape.dims[0] as u64).sum();
+        let tables = || inference.graph.parameters().iter().filter(|slot| is_table(&slot.name)).map(|slot| slot.shape.dims[0] as u64);
+        let table_rows: u64 = tables().sum();
         let buffers = |graph: &Graph, outputs: &[Value]| Executor::new(graph.clone(), outputs, 0, Precision::F32).bytes(batch_size) as u64;
         let planned = buffers(&training.graph, &step_outputs(&training, Keep::Needed))
             + buffers(&inference.graph, &[inference.logits, inference.probabilities]);
-        // Each row of a table has a place and a stamp for its sparse gradient.
-        let training_bytes = 4 * copies * (embedding_parameters + dense_parameters) + 8 * table_rows + planned + PROCESS_BYTES;
+        // Each row of a table has a place and a stamp for its sparse gradient, and in tables whose rows wait a step.
+        let waiting: u64 = tables().map(|rows| if waits(rows as usize, batch_size) { rows } else { 0 }).sum();
+        let by_row = 8 * table_rows + 4 * waiting;
+        let training_bytes = 4 * copies * (embedding_parameters + dense_parameters) + by_row + planned + PROCESS_BYTES;
         Ok(ModelSummary {
             blocks: blocks(&inference),
             embedding_parameters,

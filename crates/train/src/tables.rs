@@ -29,6 +29,11 @@ const LEAST_WAITING_ROWS: usize = 1 << 15;
 /// And at least so many times the rows of a batch: otherwise most rows are in the next batches anyway.
 const LEAST_BATCHES: usize = 4;
 
+/// Whether rows of a table so large wait.
+pub(crate) fn waits(rows: usize, batch_size: usize) -> bool {
+    rows >= LEAST_WAITING_ROWS.max(LEAST_BATCHES * batch_size)
+}
+
 /// Rows that catch up together where they are equally far behind: these of usual widths fit a first-level cache.
 const TOGETHER: usize = 64;
 
@@ -158,7 +163,7 @@ impl Tables {
         let idle = IdleSteps::new(optimizer);
         let waits = |parameter: &&usize| match idle_rows {
             _ if idle.is_none() => false,
-            IdleRows::Automatic => rows_of(**parameter) >= LEAST_WAITING_ROWS.max(LEAST_BATCHES * batch_size),
+            IdleRows::Automatic => self::waits(rows_of(**parameter), batch_size),
             IdleRows::Waiting => true,
             IdleRows::EveryStep => false,
         };

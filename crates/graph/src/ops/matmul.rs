@@ -222,7 +222,23 @@ pub struct WeightGradient {
 }
 
 /// Output elements of a block of panels or of a weight gradient: small enough that a few threads share a layer evenly.
-const BLOCK_ELEMENTS: usize = 1 << 15;
+const BLOCK_ELEMENTS: usize = 1 << 14;
+
+/// A block of columns of a weight gradient reads all of `x`, one of rows packs all of `dy`. What is at most so wide stays in a
+/// second-level cache meanwhile, and may be gone through often.
+const NARROW: usize = 4 * PANEL;
+/// Columns of a block for which a wider `x` is gone through.
+const WIDE_BLOCK: usize = 4 * PANEL;
+
+/// How a weight gradient `[k, n]` is cut.
+fn cut(k: usize, n: usize) -> Blocks {
+    let least = (k * n / BLOCK_ELEMENTS).max(1);
+    if n <= NARROW {
+        return Blocks { cut: Cut::Rows, unit: PANEL, count: least.min(k.div_ceil(PANEL)) };
+    }
+    let columns = if k <= NARROW { PANEL } else { WIDE_BLOCK };
+    Blocks { cut: Cut::Columns, unit: PANEL, count: least.min(n.div_ceil(columns)) }
+}
 
 impl Op for WeightGradient {
     fn name(&self) -> &'static str {
@@ -241,14 +257,15 @@ impl Op for WeightGradient {
     }
 
     fn blocks(&self, output: &Shape) -> Blocks {
-        // A block packs its columns of `dy` and reads all of `x`, so it takes at least four panels where there are as many.
-        let most = output.dims[1].div_ceil(4 * PANEL).max(1);
-        Blocks { cut: Cut::Columns, unit: PANEL, count: (output.elements() / BLOCK_ELEMENTS).clamp(1, most) }
+        let cut = cut(output.dims[0], output.dims[1]);
+        Blocks { count: cut.count.max(1), ..cut }
     }
 
     fn block(&self, inputs: &[MatRef<'_>], range: Range<usize>, output: MatMut<'_>) {
-        let dy = inputs[1].cols_range(range.start, range.len());
-        gemm::weight_gradient(output, inputs[0], dy, self.precision);
+        let [mut x, mut dy] = [inputs[0], inputs[1]];
+        let cut_one = if cut(x.cols(), dy.cols()).cut == Cut::Rows { &mut x } else { &mut dy };
+        *cut_one = cut_one.cols_range(range.start, range.len());
+        gemm::weight_gradient(output, x, dy, self.precision);
     }
 
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {

@@ -113,8 +113,8 @@ impl Arena {
     pub fn run(&mut self, kernels: &dyn Kernels, outside: &[MatRef<'_>], rows: usize, part: Part, pool: &Pool) {
         self.reserve(rows);
         self.rows = rows;
-        let tile_rows = self.program.tile_rows(rows, pool.threads());
-        let tiles = rows.div_ceil(tile_rows);
+        let tiles = self.program.tiles(rows, pool.threads());
+        let useful = pool.threads().min(tiles.len() - 1).max(1);
         let shared = Shared {
             program: &self.program,
             batch: self.batch.bases(),
@@ -122,12 +122,11 @@ impl Arena {
             partial: self.partial.bases(),
             outside,
             rows,
-            tile_rows,
+            tiles,
             kernels,
             counters: self.program.phases.iter().map(|_| Counters::default()).collect(),
             first_phase: if part == Part::Whole { 0 } else { self.program.prologue },
         };
-        let useful = pool.threads().min(tiles).max(1);
         let barrier = Barrier::new(useful);
         pool.broadcast(useful, |_| {
             let guard = PoisonOnPanic(&barrier);
@@ -152,7 +151,8 @@ struct Shared<'a> {
     partial: Vec<Pointer>,
     outside: &'a [MatRef<'a>],
     rows: usize,
-    tile_rows: usize,
+    /// First rows of the tiles, and the end.
+    tiles: Vec<usize>,
     kernels: &'a dyn Kernels,
     counters: Vec<Counters>,
     first_phase: usize,
@@ -169,12 +169,10 @@ type Inputs<'a> = SmallVec<[MatRef<'a>; 6]>;
 
 impl Shared<'_> {
     fn work(&self, barrier: &Barrier) {
-        let tiles = self.rows.div_ceil(self.tile_rows);
         for (number, (phase, counters)) in self.program.phases.iter().zip(&self.counters).enumerate().skip(self.first_phase) {
             if !phase.rows.is_empty() {
-                while let Some(tile) = take(&counters.tile, tiles) {
-                    let first = tile * self.tile_rows;
-                    let own = first..(first + self.tile_rows).min(self.rows);
+                while let Some(tile) = take(&counters.tile, self.tiles.len() - 1) {
+                    let own = self.tiles[tile]..self.tiles[tile + 1];
                     phase.rows.iter().for_each(|step| self.row_step(step, &own));
                 }
             }

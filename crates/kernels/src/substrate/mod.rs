@@ -312,12 +312,21 @@ impl Program {
         4 * (batch + partial + self.layout.fixed.iter().sum::<usize>())
     }
 
-    /// Rows of a tile: as large as suits the cache, smaller so that all threads have one, and a whole number of blocks where there
-    /// are sums over rows.
-    fn tile_rows(&self, rows: usize, threads: usize) -> usize {
-        let unit = if self.has_partials { ROW_BLOCK } else { 8 };
-        let rounds = rows.div_ceil(TILE_ROWS * threads).max(1);
-        rows.div_ceil(rounds * threads).next_multiple_of(unit).max(unit)
+    /// The tiles of a batch, by their first rows, and its end. They are as large as suits the cache; the last ones are smaller, so that
+    /// threads come to the end together. Where there are sums over rows they are whole numbers of blocks.
+    fn tiles(&self, rows: usize, threads: usize) -> Vec<usize> {
+        let mut starts = vec![0];
+        let mut first = 0;
+        while first < rows {
+            let left = rows - first;
+            first += match (left > TILE_ROWS * threads, self.has_partials) {
+                (true, _) => TILE_ROWS,
+                (false, true) => ROW_BLOCK.min(left),
+                (false, false) => left.div_ceil(threads).next_multiple_of(8).min(left),
+            };
+            starts.push(first);
+        }
+        starts
     }
 }
 
