@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Whole runs of `rankmill train`, from rows in files to metrics: wall time, quality, how well reading kept up, and memory beside what
-`rankmill check` expects.
+"""Whole runs of `rankmill train`, from rows in files to metrics: wall time, quality, how well reading kept up, the speed of reading alone,
+and memory beside what `rankmill check` expects.
 
     python3 benches/runs.py --config masknet_on_movielens.config --train movies_train_data --eval movies_test_data
 
-One run prints one report and keeps it under benches/results/. See benches/README.md.
+Without these options the runs are those of the example config on as many made-up rows as MovieLens-1M has. One run prints one report and keeps it under benches/results/. See benches/README.md.
 """
 
 import argparse
@@ -27,13 +27,23 @@ FIELDS = {
     "20 M rows": [20_000_000, 1000],
 }
 BATCH, ROWS = 4096, 60_000
+EXAMPLE = ROOT / "examples" / "masknet_on_movielens.config"
 
 
-def program():
-    """The release build of `rankmill`."""
+def programs():
+    """The release builds of `rankmill` and of the program that reads alone."""
     common.run(["cargo", "build", "--release", "--locked", "-p", "rankmill"], cwd=ROOT)
-    metadata = json.loads(common.output(["cargo", "metadata", "--format-version", "1", "--no-deps"]))
-    return Path(metadata["target_directory"]) / "release" / "rankmill"
+    examples = common.build([("rankmill-data", "rows_per_second")])
+    return examples.parent / "rankmill", examples / "rows_per_second"
+
+
+def with_rows(rankmill, options):
+    """Fills in the example config and made-up rows where none are given."""
+    if options.train:
+        return
+    folder = ROOT / "target" / "bench" / "movielens"
+    common.run([rankmill, "data", "synth", "movielens", "--rows", 739_012, "--seed", 1, "--output", folder, "--log-level", "error"])
+    options.config, options.train, options.eval = EXAMPLE, folder / "movies_train_data", folder / "movies_test_data"
 
 
 def timed(command):
@@ -136,7 +146,7 @@ def memory(rankmill, options, arguments):
 
 def memory_table(rankmill, options):
     lines = ["| model | expected, MB | measured, MB | measured / expected |", "|---|---|---|---|"]
-    cases = {"MovieLens": [options.config, "--train-input", options.train]}
+    cases = {"MovieLens": [options.config, "--train-input", options.train, "--eval-input", options.eval]}
     with tempfile.TemporaryDirectory() as folder:
         for name, sizes in FIELDS.items():
             place = Path(folder) / name.replace(" ", "-")
@@ -151,10 +161,10 @@ def memory_table(rankmill, options):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="EasyRec's masknet_on_movielens.config")
-    parser.add_argument("--train", type=Path, required=True, help="training rows, of `rankmill data movielens-1m`, as plain text")
-    parser.add_argument("--eval", type=Path, required=True, help="evaluation rows")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
+    parser.add_argument("--config", type=Path, default=EXAMPLE, help="a config on MovieLens's fields")
+    parser.add_argument("--train", type=Path, help="training rows, of `rankmill data movielens-1m`, as plain text")
+    parser.add_argument("--eval", type=Path, help="evaluation rows")
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(1, 11)))
     parser.add_argument("--precisions", nargs="+", choices=["f32", "bf16"], default=["f32", "bf16"] if common.has_bf16() else ["f32"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, help="file of the report; default: benches/results/runs-DATE.md")
@@ -163,7 +173,8 @@ def arguments():
 
 def main():
     options = arguments()
-    rankmill = program()
+    rankmill, rows_per_second = programs()
+    with_rows(rankmill, options)
     now = datetime.datetime.now(datetime.timezone.utc)
     lines, means = [], {}
     for precision in options.precisions:
@@ -172,7 +183,7 @@ def main():
     report = [
         f"# Whole runs, {now:%Y-%m-%d %H:%M} UTC",
         "",
-        "One epoch of MovieLens-1M. Wall time is from the command to the metrics. Evaluation is in f32.",
+        f"One epoch of {options.train.name}. Wall time is from the command to the metrics. Evaluation is in f32.",
         "",
         "| products | seed | auc (200 thresholds) | auc_exact | gauc | loss | wall time, s | first step after, s | batches ready | waited, s "
         "| peak memory, MB |",
@@ -181,8 +192,10 @@ def main():
         "",
     ]
     if "bf16" in means and "f32" in means:
-        report += [f"Mean AUC of bf16 minus that of f32: {means['bf16'] - means['f32']:+.5f}.", ""]
-    report += ["Peak memory of a training without evaluation, from plain text:", "", *memory_table(rankmill, options), ""]
+        report += [f"Mean AUC of bf16 minus that of f32 over these seeds: {means['bf16'] - means['f32']:+.5f}.", ""]
+    speeds, _, _ = timed([rows_per_second, options.config, options.train])
+    report += ["Reading alone, rows per second (see benches/README.md):", "", f"`{json.dumps(speeds)}`", ""]
+    report += ["Peak memory of a training from plain text, that of MovieLens with an evaluation:", "", *memory_table(rankmill, options), ""]
     report += common.circumstances_here()
     common.keep(report, options.output or common.results_file("runs", now))
 

@@ -168,6 +168,57 @@ fn json(output: &Output) -> serde_json::Value {
 }
 
 #[test]
+fn a_profile_names_the_parts_of_a_step() {
+    let dir = folder_with_data("2000");
+    let report = json(&check(dir.path(), &["train", "a.config", "--json", "--profile", "--threads", "2"], 0));
+    let profile = report["profile"].as_array().expect("a list");
+    for operation in ["product", "weight gradient", "lookup", "gradients of tables", "optimizer"] {
+        let line = profile.iter().find(|line| line["operation"] == operation).unwrap_or_else(|| panic!("{operation}: {report}"));
+        assert!(line["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{line}");
+    }
+    let record = fs::read_to_string(dir.path().join("model/run.json")).expect("the record");
+    let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
+    assert_eq!((&record["precision"], &record["input"]["batches"]), (&"f32".into(), &report["steps"]));
+    let again = check(dir.path(), &["train", "a.config", "--overwrite", "--profile"], 0);
+    assert!(stdout(&again).contains("time of threads in"), "{}", stdout(&again));
+    let without = json(&check(dir.path(), &["train", "a.config", "--overwrite", "--json"], 0));
+    assert!(without.get("profile").is_none());
+    assert_eq!(without["metrics"], report["metrics"], "the clock changes no bits");
+}
+
+#[test]
+fn bfloat16_trains_and_scores_where_the_processor_has_it_and_is_refused_elsewhere() {
+    let dir = folder_with_data("3000");
+    let plain = json(&check(dir.path(), &["train", "a.config", "--json", "--model-dir", "plain"], 0));
+    let words = ["train", "a.config", "--json", "--precision", "bf16"];
+    let mut command = assert_cmd::Command::cargo_bin("rankmill").expect("the binary is built");
+    let refused = command.current_dir(dir.path()).env("RANKMILL_SIMD", "avx2").args(words).output().expect("the binary runs");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("AVX-512 BF16"), "{}", stderr(&refused));
+    if !rankmill_kernels::gemm::Precision::Bf16.is_supported() {
+        println!("SKIPPED: this processor has no AVX-512 BF16");
+        return;
+    }
+    let trained = json(&check(dir.path(), &words, 0));
+    let loss = |report: &serde_json::Value| report["metrics"]["log_loss"].as_f64().expect("a number");
+    assert!((loss(&trained) - loss(&plain)).abs() < 0.02 && trained["metrics"] != plain["metrics"], "{trained} {plain}");
+    let one_thread = [&words[..], &["--threads", "1", "--model-dir", "one"]].concat();
+    assert_eq!(json(&check(dir.path(), &one_thread, 0))["metrics"], trained["metrics"], "any number of threads gives the same bits");
+
+    // A model scores in either precision, wherever it comes from.
+    let exact = json(&check(dir.path(), &["eval", "model", "--json"], 0));
+    assert_eq!(exact["metrics"], trained["metrics"]);
+    let rounded = json(&check(dir.path(), &["eval", "model", "--json", "--precision", "bf16"], 0));
+    assert!((loss(&rounded) - loss(&exact)).abs() < 0.01 && rounded["metrics"] != exact["metrics"], "{rounded} {exact}");
+    let words = ["predict", "model", "--input", "data/movies_test_data", "--output", "scores.csv", "--precision", "bf16"];
+    check(dir.path(), &words, 0);
+
+    // Going on in another precision is said.
+    let resumed = check(dir.path(), &["train", "a.config", "--resume", "--set", "data_config.num_epochs=2"], 0);
+    assert!(stderr(&resumed).contains("bf16 products so far and goes on with f32 ones"), "{}", stderr(&resumed));
+}
+
+#[test]
 fn train_evaluate_predict() {
     let dir = folder_with_data("3000");
     let trained = check(dir.path(), &["train", "a.config", "--json", "--threads", "2", "--set", "train_config.log_step_count_steps=5"], 0);

@@ -30,16 +30,6 @@ pub fn hash_bucket(bytes: &[u8], buckets: u64) -> u64 {
     fingerprint64(bytes) % buckets
 }
 
-/// The bucket of an integer: of its decimal text.
-///
-/// # Panics
-/// If `buckets` is 0.
-#[inline]
-#[must_use]
-pub fn hash_bucket_integer(value: i64, buckets: u64) -> u64 {
-    hash_bucket(Decimal::new(value).as_bytes(), buckets)
-}
-
 /// An integer's decimal text, kept on the stack.
 #[derive(Clone, Copy, Debug)]
 pub struct Decimal {
@@ -230,7 +220,7 @@ mod tests {
         assert_eq!(fingerprint64(&[b'w'; 33]), 10288982810780904042);
         assert_eq!(fingerprint64(&[b't'; 65]), 14038938803707132464);
         assert_eq!(hash_bucket(b"12", 100), 88);
-        assert_eq!(hash_bucket_integer(-1, 37), 27);
+        assert_eq!(hash_bucket(Decimal::new(-1).as_bytes(), 37), 27);
     }
 
     #[test]

@@ -25,6 +25,21 @@ pub struct MatMut<'a> {
     lifetime: PhantomData<&'a mut [f32]>,
 }
 
+/// Floats of a cache line.
+pub(crate) const LINE: usize = 16;
+
+/// Brings a line into the first-level cache; the address need not be valid.
+#[inline(always)]
+pub(crate) fn prefetch(line: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing; any address will do.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
 // SAFETY: a `MatRef` is a shared borrow of `f32`s, which are `Sync`.
 unsafe impl Send for MatRef<'_> {}
 // SAFETY: as above.
@@ -72,6 +87,16 @@ impl<'a> MatRef<'a> {
         assert!(i < self.rows, "row {i} of {}", self.rows);
         // SAFETY: by construction the `cols` elements of row `i` are readable for `'a`.
         unsafe { std::slice::from_raw_parts(self.data.add(i * self.stride), self.cols) }
+    }
+
+    /// Asks for row `i` to be brought into cache, for it is read soon; nothing happens if there is no such row.
+    pub fn prefetch_row(&self, i: usize) {
+        if i >= self.rows {
+            return;
+        }
+        for col in (0..self.cols).step_by(LINE) {
+            prefetch(self.data.wrapping_add(i * self.stride + col));
+        }
     }
 
     /// The element of a `[1, 1]` view, or generally the first one.

@@ -23,7 +23,7 @@ use crate::metrics::{Auc, Metric, Predictions};
 use crate::step::{StepLosses, Trainer, TrainerOptions};
 
 /// Rows of the first batch that the manifest keeps with their scores.
-const GOLDEN_ROWS: usize = 16;
+pub(crate) const GOLDEN_ROWS: usize = 16;
 
 /// What to do with a model directory that holds a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

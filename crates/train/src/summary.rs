@@ -8,6 +8,7 @@ use rankmill_model::Model;
 use rankmill_nn::layers::Tensors;
 use rankmill_nn::layers::scope::Mode;
 
+use crate::run::GOLDEN_ROWS;
 use crate::step::{Keep, optimizer, step_outputs};
 use crate::tables::waits;
 
@@ -65,9 +66,12 @@ impl ModelSummary {
         let copies = 1 + optimizer.slots().len() as u64;
         let tables = || inference.graph.parameters().iter().filter(|slot| is_table(&slot.name)).map(|slot| slot.shape.dims[0] as u64);
         let table_rows: u64 = tables().sum();
-        let buffers = |graph: &Graph, outputs: &[Value]| Executor::new(graph.clone(), outputs, 0, Precision::F32).bytes(batch_size) as u64;
-        let planned = buffers(&training.graph, &step_outputs(&training, Keep::Needed))
-            + buffers(&inference.graph, &[inference.logits, inference.probabilities]);
+        let buffers =
+            |graph: &Graph, outputs: &[Value], rows: usize| Executor::new(graph.clone(), outputs, 0, Precision::F32).bytes(rows) as u64;
+        // Scored are the golden rows of checkpoints, and batches if the config has something to evaluate on.
+        let scored = if pipeline.proto.eval_path.is_some() { batch_size } else { GOLDEN_ROWS };
+        let planned = buffers(&training.graph, &step_outputs(&training, Keep::Needed), batch_size)
+            + buffers(&inference.graph, &[inference.logits, inference.probabilities], scored);
         // Each row of a table has a place and a stamp for its sparse gradient, and in tables whose rows wait a step.
         let waiting: u64 = tables().map(|rows| if waits(rows as usize, batch_size) { rows } else { 0 }).sum();
         let by_row = 8 * table_rows + 4 * waiting;

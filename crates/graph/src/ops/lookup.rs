@@ -27,6 +27,9 @@ pub struct Lookup {
     pub combiner: Combiner,
 }
 
+/// How many batch rows ahead table rows are asked for.
+const AHEAD: usize = 16;
+
 /// The factor that the combiner puts on the ids of a row.
 fn normaliser(column: &IdColumn, combiner: Combiner, row: usize) -> f32 {
     let range = column.offsets[row] as usize..column.offsets[row + 1] as usize;
@@ -73,6 +76,10 @@ impl Op for Lookup {
         for i in 0..output.rows() {
             let y = output.row(i);
             let row = first_row + i;
+            // Large tables are not in cache; without this each row would be waited for.
+            if let Some(id) = column.offsets.get(row + AHEAD).and_then(|position| column.ids.get(*position as usize)) {
+                table.prefetch_row(*id as usize);
+            }
             let start = column.offsets[row] as usize;
             if column.offsets[row + 1] as usize == start + 1 && column.weights.is_none() {
                 y.copy_from_slice(table.row(column.ids[start] as usize));

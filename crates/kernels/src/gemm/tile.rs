@@ -5,6 +5,7 @@
 
 use super::lanes::Lanes;
 use super::{DEPTH, PANEL};
+use crate::view::{LINE, prefetch};
 
 /// The left operand: element `(i, p)` lies at `data + i * row + p * step`.
 #[derive(Clone, Copy)]
@@ -97,22 +98,8 @@ pub(super) struct Ahead {
     pub(super) step: usize,
 }
 
-/// Floats of a cache line.
-const LINE: usize = 16;
 /// Steps along the inner dimension for each line brought in.
 pub(super) const PER_LINE: usize = 8;
-
-/// Brings a line into the first-level cache; the address need not be valid.
-#[inline(always)]
-fn prefetch(line: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing; any address will do.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = line;
-}
 
 impl Ahead {
     /// Asks for line `number`.
