@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import venv
@@ -141,7 +142,7 @@ def versions(python, packages):
 
 def circumstances_here():
     """What a report says of how its figures came to be."""
-    command = f"python3 benches/{Path(sys.argv[0]).name} " + " ".join(sys.argv[1:])
+    command = f"python3 benches/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}"
     return [f"- Command: `{command.strip()}`", f"- Machine: {machine()}", f"- Rankmill: commit {commit()}; {output(['rustc', '--version'])}"]
 
 

@@ -187,6 +187,7 @@ fn a_profile_names_the_parts_of_a_step() {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "a test says what it skips")]
 fn bfloat16_trains_and_scores_where_the_processor_has_it_and_is_refused_elsewhere() {
     let dir = folder_with_data("3000");
     let plain = json(&check(dir.path(), &["train", "a.config", "--json", "--model-dir", "plain"], 0));

@@ -48,15 +48,6 @@ multiversion! {
 }
 
 multiversion! {
-    /// `out += a * b`.
-    pub fn add_product(out: &mut [f32], a: &[f32], b: &[f32]) {
-        for ((o, x), y) in out.iter_mut().zip(a).zip(b) {
-            *o += x * y;
-        }
-    }
-}
-
-multiversion! {
     /// `out = factor * a`.
     pub fn scale(out: &mut [f32], factor: f32, a: &[f32]) {
         for (o, x) in out.iter_mut().zip(a) {

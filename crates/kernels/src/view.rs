@@ -220,14 +220,6 @@ impl<'a> MatMut<'a> {
             self.row(i).fill(value);
         }
     }
-
-    /// Copies a view of the same shape.
-    pub fn copy_from(&mut self, source: MatRef<'_>) {
-        assert_eq!((self.rows, self.cols), (source.rows, source.cols));
-        for i in 0..self.rows {
-            self.row(i).copy_from_slice(source.row(i));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use crate::run::GOLDEN_ROWS;
 use crate::step::{Keep, optimizer, step_outputs};
 use crate::tables::waits;
 
-/// Memory of the program itself, its threads, and rows on their way to the model, as measured with a small model on plain text. Compressed files take the
-/// window they were compressed with on top.
+/// Memory of the program itself, its threads, and rows on their way to the model, as measured with a small model on plain text.
+/// Compressed files take the window they were compressed with on top.
 const PROCESS_BYTES: u64 = 25 << 20;
 
 /// A part of the model: a feature group, a block or the head.

@@ -70,8 +70,8 @@ impl Op for BatchMoments {
     }
 }
 
-/// Normalisation by given statistics; before a graph runs it becomes [`NormCoefficients`] and [`ColumnAffine`]. Inputs `x [B, N]`, `[μ, σ²] [2N]`, `γ [N]`, `β [N]` → `[B, N]`. The gradient is that of
-/// training: the statistics must be the [`BatchMoments`] of `x`.
+/// Normalisation by given statistics: inputs `x [B, N]`, `[μ, σ²] [2N]`, `γ [N]`, `β [N]` → `[B, N]`. Before a graph runs it becomes
+/// [`NormCoefficients`] and [`ColumnAffine`]. The gradient is that of training: the statistics must be the [`BatchMoments`] of `x`.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNorm {
     /// Added to the variance.
@@ -116,7 +116,8 @@ impl Op for BatchNorm {
     }
 }
 
-/// Normalisation by moving statistics; before a graph runs it becomes [`NormCoefficients`] and [`ColumnAffine`]. Inputs `x [B, N]`, `γ`, `β`, moving mean, moving variance, `[N]` each → `[B, N]`.
+/// Normalisation by moving statistics: inputs `x [B, N]`, `γ`, `β`, moving mean, moving variance, `[N]` each → `[B, N]`. Before a graph
+/// runs it becomes [`NormCoefficients`] and [`ColumnAffine`].
 #[derive(Clone, Copy, Debug)]
 pub struct MovingNorm {
     /// Added to the variance.
