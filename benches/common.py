@@ -1,6 +1,7 @@
 """What the two comparisons share: programs that take turns, the environment of the Python ones, and the report."""
 
 import argparse
+import datetime
 import json
 import os
 import platform
@@ -91,6 +92,11 @@ def build(examples):
         run(["cargo", "build", "--release", "--locked", "-p", package, "--example", example], cwd=ROOT)
     metadata = json.loads(output(["cargo", "metadata", "--format-version", "1", "--no-deps"]))
     return Path(metadata["target_directory"]) / "release" / "examples"
+
+
+def prepare(options, packages, examples):
+    """The interpreter of the Python programs, the folder of the Rust ones, and the time at which measuring begins."""
+    return python_with(packages, options), build(examples), datetime.datetime.now(datetime.timezone.utc)
 
 
 def parser(description, sizes, windows, seconds, table):

@@ -4,8 +4,6 @@ What it is given to be fast: all fields in one table and one lookup, batch norm 
 session beforehand (worth 4 to 10% at one row), and rows of text that are cut and converted for a whole batch at once.
 """
 
-import argparse
-
 import numpy as np
 import onnx
 import onnxruntime
@@ -152,10 +150,7 @@ def lines(columns):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--dump", required=True, help="file of score_speed --dump")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=200, help="rows of a batch")
+    parser = peer.scoring_parser()
     parser.add_argument("--raw", action="store_true", help="score lines of text and not batches of ids")
     options = parser.parse_args()
     tensors, metadata = peer.read_safetensors(options.dump)

@@ -2,6 +2,7 @@
 are measured and answered (see score_speed.rs, which does the same).
 """
 
+import argparse
 import json
 import struct
 import sys
@@ -13,6 +14,15 @@ TYPES = {"F32": np.float32, "U32": np.uint32}
 # Both as score_speed.rs has them: most batches that are cut from one of the dump's, and rows whose probabilities are shown.
 PIECES = 8
 CHECKED_ROWS = 256
+
+
+def scoring_parser():
+    """The options of all programs that score."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--dump", required=True, help="file of score_speed --dump")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=200, help="rows of a batch")
+    return parser
 
 
 def read_safetensors(path):

@@ -1,7 +1,5 @@
 """PyTorch's side of the comparison of scoring: the model of pytorch_masknet.py on the rows that `score_speed --dump` wrote."""
 
-import argparse
-
 import torch
 
 import peer
@@ -20,10 +18,7 @@ class Probabilities(torch.nn.Module):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--dump", required=True, help="file of score_speed --dump")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=200, help="rows of a batch")
+    parser = peer.scoring_parser()
     parser.add_argument("--compile", action="store_true", help="torch.compile")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -4,7 +4,6 @@
 One run prints one report and keeps it under benches/results/. See benches/README.md.
 """
 
-import datetime
 import statistics
 import sys
 
@@ -105,9 +104,7 @@ def arguments():
 
 def main():
     options = arguments()
-    python = common.python_with(PACKAGES, options)
-    examples = common.build(EXAMPLES)
-    now = datetime.datetime.now(datetime.timezone.utc)
+    python, examples, now = common.prepare(options, PACKAGES, EXAMPLES)
     results, differences, failures = {}, [], []
     for size in options.sizes:
         dump = options.work / f"{size}-scoring.safetensors"

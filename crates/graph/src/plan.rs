@@ -3,8 +3,8 @@
 //! A value is available to row steps of the phase in which it is computed row by row, or of the next one if it is a sum over
 //! rows or has no rows. Weight gradients are computed at the end of the phase that computes what they read.
 //!
-//! A batch tensor lives in a column range of a buffer: that of the concatenation or in-place result it is part of, or its own; buffers of equal width are used again
-//! when all tensors in them are done.
+//! A batch tensor lives in a column range of a buffer: that of the concatenation or in-place result it is part of, or its own; buffers
+//! of equal width are used again when all tensors in them are done.
 
 use rankmill_kernels::substrate::{BlockStep, Layout, Phase, Place, Program, RowStep, SerialStep};
 

@@ -36,8 +36,25 @@ multiversion! {
     }
 }
 
+/// One step without a gradient.
+#[inline(always)]
+fn step_idle(weights: &mut [f32], m: &mut [f32], v: &mut [f32], rate: f32, betas: [f32; 2]) {
+    for ((weight, m), v) in weights.iter_mut().zip(m).zip(v) {
+        *m = flushed(*m * betas[0]);
+        *v = flushed(*v * betas[1]);
+        *weight -= (rate * *m) / (v.sqrt() + EPSILON);
+    }
+}
+
 multiversion! {
-    /// Steps of rows without a gradient, one for each rate: the bits of [`row`] with a gradient of 0, again and again.
+    /// A step of rows without a gradient: [`row`] with a gradient of 0.
+    pub fn idle_step(weights: &mut [f32], m: &mut [f32], v: &mut [f32], rate: f32, betas: [f32; 2]) {
+        step_idle(weights, m, v, rate, betas);
+    }
+}
+
+multiversion! {
+    /// Steps of rows without a gradient, one for each rate: the bits of [`idle_step`], again and again.
     ///
     /// The movement must fade from step to step (β₁ well below sqrt(β₂)). Once the largest of the rates would not move a weight by half
     /// a unit of its last place, no later step moves it, and only the moments go on.
@@ -74,11 +91,7 @@ fn idle_blocks<'a, const N: usize>(
         while !left.is_empty() && moves(&w, &first, &second, most) {
             let (now, later) = left.split_at(left.len().min(LOOK_EVERY));
             for rate in now {
-                for lane in 0..N {
-                    first[lane] = flushed(first[lane] * betas[0]);
-                    second[lane] = flushed(second[lane] * betas[1]);
-                    w[lane] -= (rate * first[lane]) / (second[lane].sqrt() + EPSILON);
-                }
+                step_idle(&mut w, &mut first, &mut second, *rate, betas);
             }
             left = later;
         }
@@ -150,6 +163,22 @@ mod tests {
                 let second = flushed(start[2][i] + (gradient[i] * gradient[i] - start[2][i]) * (1.0 - BETAS[1]));
                 assert_eq!([w[i], m[i], v[i]], [start[0][i] - (first * 0.01) / (second.sqrt() + EPSILON), first, second]);
             }
+        }
+    }
+
+    #[test]
+    fn an_idle_step_is_exact_whether_movement_fades_or_grows() {
+        // With these factors a step moves more than the one before would have: it counts even where that would have been lost.
+        for betas in [BETAS, [0.999, 0.9]] {
+            let edge = f32::EPSILON / 4.0;
+            let mut w = vec![1.0; 200];
+            let mut m: Vec<f32> = (0..200).map(|i| edge * (0.9 + i as f32 * 1e-3)).collect();
+            let mut v = vec![1.0; 200];
+            let (mut expected_w, mut expected_m, mut expected_v) = (w.clone(), m.clone(), v.clone());
+            row(&mut expected_w, &mut expected_m, &mut expected_v, &[0.0; 200], 1.0, betas);
+            idle_step(&mut w, &mut m, &mut v, 1.0, betas);
+            assert_eq!((&w, &m, &v), (&expected_w, &expected_m, &expected_v));
+            assert!(betas == BETAS || w.iter().any(|w| *w != 1.0), "the case is at the edge");
         }
     }
 

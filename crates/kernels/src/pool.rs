@@ -8,7 +8,7 @@ use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{JoinHandle, Thread};
+use std::thread::JoinHandle;
 
 /// Turns of a thread that watches for work before it sleeps: some 50 microseconds.
 const WATCHING: u32 = 2_000;
@@ -97,7 +97,7 @@ impl Pool {
         shared.call.store(number.wrapping_add(1).wrapping_mul(MOST_THREADS).wrapping_add(count), Ordering::SeqCst);
         for (worker, asleep) in self.workers[..count - 1].iter().zip(&shared.asleep[1..]) {
             if asleep.load(Ordering::SeqCst) {
-                wake(worker.thread());
+                worker.thread().unpark();
             }
         }
         {
@@ -128,15 +128,11 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         for worker in self.workers.drain(..) {
-            wake(worker.thread());
+            worker.thread().unpark();
             // A worker catches the panics of its work; it ends by itself.
             let _ = worker.join();
         }
     }
-}
-
-fn wake(thread: &Thread) {
-    thread.unpark();
 }
 
 /// Waits until the workers have done their parts.

@@ -50,11 +50,11 @@ impl Adam {
         let mut next_row = 0;
         for (&row, gradient) in rows.iter().zip(values.chunks_exact(width)) {
             let gap = (row as usize - next_row) * width;
-            self.idle(&[rate], take(&mut weights, gap), take(&mut m, gap), take(&mut v, gap));
+            kernel::idle_step(take(&mut weights, gap), take(&mut m, gap), take(&mut v, gap), rate, [self.beta1, self.beta2]);
             self.row(rate, take(&mut weights, width), take(&mut m, width), take(&mut v, width), gradient);
             next_row = row as usize + 1;
         }
-        self.idle(&[rate], weights, m, v);
+        kernel::idle_step(weights, m, v, rate, [self.beta1, self.beta2]);
     }
 
     pub(super) fn dense(&self, rate: f32, weights: &mut [f32], m: &mut [f32], v: &mut [f32], gradient: &[f32]) {
