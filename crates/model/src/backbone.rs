@@ -97,7 +97,7 @@ impl<'a> Backbone<'a> {
         }
         let mut values = Vec::new();
         for tensors in self.results()? {
-            values.extend(tensors.into_values());
+            values.extend(tensors.values());
         }
         let concatenated = builder.scope("backbone").concat(&values);
         let output = concatenated.map_err(|error| self.pipeline.error(PATH, error.to_string()))?;
@@ -167,9 +167,7 @@ impl<'a> Backbone<'a> {
         let input = self.merged_inputs(builder, index, &path)?;
         let scope = format!("backbone/{}", block.name());
         match &block.layer {
-            Some(BlockLayer::KerasLayer(layer)) => {
-                self.component(builder, &scope, layer, &input, &format!("{path}.keras_layer")).map(Tensors::One)
-            }
+            Some(BlockLayer::KerasLayer(layer)) => self.component(builder, &scope, layer, &input, &format!("{path}.keras_layer")),
             Some(BlockLayer::Lambda(_)) => Err(self.unsupported(&path, "lambda")),
             Some(BlockLayer::Recurrent(_)) => Err(self.unsupported(&path, "recurrent")),
             Some(BlockLayer::Repeat(_)) => Err(self.unsupported(&path, "repeat")),
@@ -195,7 +193,7 @@ impl<'a> Backbone<'a> {
                 return Err(self.pipeline.error(&path, "of the sequential layers only keras_layer is supported yet"));
             };
             let scope = format!("{scope}_l{i}");
-            current = Tensors::One(self.component(builder, &scope, layer, &current, &format!("{path}.keras_layer"))?);
+            current = self.component(builder, &scope, layer, &current, &format!("{path}.keras_layer"))?;
         }
         Ok(current)
     }
@@ -207,7 +205,7 @@ impl<'a> Backbone<'a> {
         layer: &proto::KerasLayer,
         input: &Tensors,
         path: &str,
-    ) -> Result<Value, Diagnostic> {
+    ) -> Result<Tensors, Diagnostic> {
         layers::build(&mut builder.scope(scope), layer, input).map_err(|error| self.layer_error(path, error))
     }
 
@@ -233,11 +231,17 @@ impl<'a> Backbone<'a> {
         if let ([only], false) = (inputs.as_slice(), block.merge_inputs_into_list()) {
             return Ok(only.clone());
         }
-        let any_list = inputs.iter().any(|input| matches!(input, Tensors::Many(_)));
-        let flat: Vec<Value> = inputs.into_iter().flat_map(Tensors::into_values).collect();
-        if any_list || block.merge_inputs_into_list() {
-            return Ok(Tensors::Many(flat));
+        if block.merge_inputs_into_list() {
+            return Ok(Tensors::List(inputs));
         }
+        if inputs.iter().any(|input| matches!(input, Tensors::List(_))) {
+            let parts = inputs.into_iter().flat_map(|input| match input {
+                Tensors::List(parts) => parts,
+                other => vec![other],
+            });
+            return Ok(Tensors::List(parts.collect()));
+        }
+        let flat: Vec<Value> = inputs.iter().flat_map(Tensors::values).collect();
         let axis = block.input_concat_axis();
         if axis != -1 && axis != 1 {
             let path = format!("{path}.input_concat_axis");

@@ -93,13 +93,7 @@ fn blocks(model: &Model) -> Vec<BlockSummary> {
         (format!("feature group `{name}`"), model.graph.shape(*value).to_string(), vec![scope])
     });
     let parts = model.blocks.iter().map(|block| {
-        let output = match &block.output {
-            Tensors::One(value) => model.graph.shape(*value).to_string(),
-            Tensors::Many(values) => {
-                let shapes: Vec<String> = values.iter().map(|value| model.graph.shape(*value).to_string()).collect();
-                format!("[{}]", shapes.join(", "))
-            }
-        };
+        let output = shown(&model.graph, &block.output);
         let layers = (0..100).map(|i| format!("backbone/{}_l{i}", block.name));
         (block.name.clone(), output, std::iter::once(format!("backbone/{}", block.name)).chain(layers).collect())
     });
@@ -115,6 +109,16 @@ fn blocks(model: &Model) -> Vec<BlockSummary> {
     summaries
         .filter(|block| block.parameters > 0 || block.forward_flops_per_row > 0.0 || !["top_mlp", "output"].contains(&&*block.name))
         .collect()
+}
+
+/// The shapes of a block's output.
+fn shown(graph: &Graph, output: &Tensors) -> String {
+    let list = |parts: &[Tensors]| parts.iter().map(|part| shown(graph, part)).collect::<Vec<_>>().join(", ");
+    match output {
+        Tensors::One(value) => graph.shape(*value).to_string(),
+        Tensors::List(parts) => format!("[{}]", list(parts)),
+        Tensors::Tuple(parts) => format!("({})", list(parts)),
+    }
 }
 
 fn inside(name: &str, scopes: &[String]) -> bool {

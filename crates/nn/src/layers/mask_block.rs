@@ -53,7 +53,12 @@ fn aggregation_size(config: &proto::MaskBlock, width: usize) -> Result<usize, La
 /// If there are not two inputs.
 pub(super) fn component(s: &mut Scope<'_>, config: &proto::MaskBlock, inputs: &Tensors) -> Result<Value, LayerError> {
     match inputs {
-        Tensors::Many(values) if values.len() == 2 => mask_block(s, config, values[0], values[1]),
-        _ => Err(LayerError::message("MaskBlock takes a list of two inputs, [net, mask_input]; set merge_inputs_into_list")),
+        Tensors::List(parts) => match parts.as_slice() {
+            [Tensors::One(net), Tensors::One(mask_input)] => mask_block(s, config, *net, *mask_input),
+            _ => Err(LayerError::message(TWO_INPUTS)),
+        },
+        _ => Err(LayerError::message(TWO_INPUTS)),
     }
 }
+
+const TWO_INPUTS: &str = "MaskBlock takes a list of two inputs, [net, mask_input]; set merge_inputs_into_list";

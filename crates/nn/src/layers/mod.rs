@@ -14,22 +14,35 @@ use rankmill_graph::{GraphError, Value};
 use self::params::StructParams;
 use self::scope::Scope;
 
-/// What flows between blocks.
+/// What flows between blocks (EasyRec behaviour 107).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tensors {
     /// A tensor.
     One(Value),
-    /// A list of tensors.
-    Many(Vec<Value>),
+    /// A list: merging inputs joins it with others.
+    List(Vec<Tensors>),
+    /// Several results of one layer: they stay together until a slice takes one of them.
+    Tuple(Vec<Tensors>),
 }
 
 impl Tensors {
-    /// The tensors one by one.
-    pub fn into_values(self) -> Vec<Value> {
+    /// A list of tensors.
+    pub fn list(values: impl IntoIterator<Item = Value>) -> Tensors {
+        Tensors::List(values.into_iter().map(Tensors::One).collect())
+    }
+
+    /// The tensors one by one, those of lists in order.
+    pub fn values(&self) -> Vec<Value> {
         match self {
-            Tensors::One(value) => vec![value],
-            Tensors::Many(values) => values,
+            Tensors::One(value) => vec![*value],
+            Tensors::List(parts) | Tensors::Tuple(parts) => parts.iter().flat_map(Tensors::values).collect(),
         }
+    }
+}
+
+impl From<Value> for Tensors {
+    fn from(value: Value) -> Tensors {
+        Tensors::One(value)
     }
 }
 
@@ -71,7 +84,7 @@ impl LayerError {
 /// A component: its name in configs and how it is built.
 struct Component {
     class_name: &'static str,
-    build: fn(&mut Scope<'_>, &proto::KerasLayer, &Tensors) -> Result<Value, LayerError>,
+    build: fn(&mut Scope<'_>, &proto::KerasLayer, &Tensors) -> Result<Tensors, LayerError>,
 }
 
 /// All components, in alphabetical order.
@@ -80,7 +93,7 @@ const COMPONENTS: &[Component] = &[
         class_name: "Dense",
         build: |s, config, inputs| {
             let x = one(s, inputs)?;
-            dense::component(s, &struct_params(config)?, x)
+            dense::component(s, &struct_params(config)?, x).map(Tensors::One)
         },
     },
     Component {
@@ -89,14 +102,14 @@ const COMPONENTS: &[Component] = &[
             let Some(Params::Mlp(settings)) = &config.params else { return Err(missing(config, "mlp")) };
             let x = one(s, inputs)?;
             let settings = mlp::Mlp::from_config(settings).map_err(|error| error.inside("mlp"))?;
-            mlp::mlp(s, &settings, x)
+            mlp::mlp(s, &settings, x).map(Tensors::One)
         },
     },
     Component {
         class_name: "MaskBlock",
         build: |s, config, inputs| {
             let Some(Params::MaskBlock(settings)) = &config.params else { return Err(missing(config, "mask_block")) };
-            mask_block::component(s, settings, inputs).map_err(|error| error.inside("mask_block"))
+            mask_block::component(s, settings, inputs).map(Tensors::One).map_err(|error| error.inside("mask_block"))
         },
     },
     Component {
@@ -104,7 +117,7 @@ const COMPONENTS: &[Component] = &[
         build: |s, config, inputs| {
             let Some(Params::Masknet(settings)) = &config.params else { return Err(missing(config, "masknet")) };
             let x = one(s, inputs)?;
-            mask_net::mask_net(s, settings, x)
+            mask_net::mask_net(s, settings, x).map(Tensors::One)
         },
     },
 ];
@@ -125,7 +138,7 @@ fn missing(config: &proto::KerasLayer, message: &str) -> LayerError {
 fn one(s: &mut Scope<'_>, inputs: &Tensors) -> Result<Value, LayerError> {
     match inputs {
         Tensors::One(value) => Ok(*value),
-        Tensors::Many(values) => Ok(s.concat(values)?),
+        several => Ok(s.concat(&several.values())?),
     }
 }
 
@@ -138,7 +151,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 ///
 /// # Errors
 /// If the name is unknown, a setting is wrong, or the shapes don't fit.
-pub fn build(s: &mut Scope<'_>, config: &proto::KerasLayer, inputs: &Tensors) -> Result<Value, LayerError> {
+pub fn build(s: &mut Scope<'_>, config: &proto::KerasLayer, inputs: &Tensors) -> Result<Tensors, LayerError> {
     let Some(component) = COMPONENTS.iter().find(|component| component.class_name == config.class_name()) else {
         let known: Vec<&str> = names().collect();
         let message = format!("component `{}` is not supported; known: {}", config.class_name(), known.join(", "));
