@@ -5,8 +5,9 @@ use std::ops::Range;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::ids::IdColumn;
 use rankmill_kernels::pool::Pool;
-use rankmill_kernels::substrate::{Arena, Kernels, Part, Place};
+use rankmill_kernels::substrate::{Arena, Extent, Kernels, Part, Place, RowCounts};
 use rankmill_kernels::view::{MatMut, MatRef};
+use smallvec::SmallVec;
 
 use crate::fuse::{Rewritten, fuse, materialise};
 use crate::graph::{Graph, Value};
@@ -14,15 +15,18 @@ use crate::lower::lower;
 use crate::op::{Context, Op};
 use crate::plan::plan;
 use crate::profile::{Clocks, OpProfile};
+use crate::shape::Length;
 
 /// What a batch brings.
 #[derive(Clone, Copy, Debug)]
 pub struct Feed<'a> {
     /// Rows of the batch.
     pub rows: usize,
-    /// Dense matrices by slot, `rows` rows each.
+    /// Lengths of the axes that have theirs from the feed, by place; at least 1.
+    pub lengths: &'a [usize],
+    /// Dense matrices by slot, `rows` rows each, or as many times that as their axis is long.
     pub dense: &'a [MatRef<'a>],
-    /// Id columns by slot, `rows` rows each.
+    /// Id columns by slot, with as many rows.
     pub ids: &'a [&'a IdColumn],
     /// Seed of this step's random numbers.
     pub seed: u64,
@@ -62,7 +66,9 @@ impl Executor {
         let (graph, kept) = step(materialise(&graph, &kept).expect("copies keep all shapes"));
         let plan = plan(&graph, &kept);
         let places = outputs.iter().zip(&kept).filter_map(|(output, kept)| Some((*output, plan.places[kept.0]?))).collect();
-        Executor { graph, arena: Arena::new(plan.program, rows), places, prepared: false, clocks: None }
+        let lengths = lengths(&graph, &[]);
+        let arena = Arena::new(plan.program, Extent { rows, lengths: &lengths });
+        Executor { graph, arena, places, prepared: false, clocks: None }
     }
 
     /// Runs the graph. `parameters` are in the order of the graph's declarations; where they are `Weights::Unchanged` since the last
@@ -72,13 +78,15 @@ impl Executor {
     /// If the feed has fewer rows, columns or parameters than the graph was built for.
     pub fn run(&mut self, parameters: &[MatRef<'_>], weights: Weights, feed: &Feed<'_>, pool: &Pool) {
         let outside: Vec<MatRef<'_>> = parameters.iter().chain(feed.dense).copied().collect();
-        let context = Context { rows: feed.rows, ids: feed.ids, seed: feed.seed };
+        let lengths = lengths(&self.graph, feed.lengths);
+        let extent = Extent { rows: feed.rows, lengths: &lengths };
+        let context = Context { extent, ids: feed.ids, seed: feed.seed };
         let part = if self.prepared && weights == Weights::Unchanged { Part::AfterPrologue } else { Part::Whole };
         if let Some(clocks) = &mut self.clocks {
-            clocks.count(feed.rows);
+            clocks.count(extent);
         }
         let nodes = Nodes { graph: &self.graph, context, clocks: self.clocks.as_ref() };
-        self.arena.run(&nodes, &outside, feed.rows, part, pool);
+        self.arena.run(&nodes, &outside, extent, part, pool);
         self.prepared = true;
     }
 
@@ -101,10 +109,24 @@ impl Executor {
         self.clocks.as_ref().map(|clocks| clocks.profile(&self.graph)).unwrap_or_default()
     }
 
-    /// Bytes of the buffers for a batch of `rows` rows.
-    pub fn bytes(&self, rows: usize) -> usize {
-        self.arena.program().bytes(rows)
+    /// Bytes of the buffers for a batch of `rows` rows, the axes that have their lengths from the feed being so long.
+    pub fn bytes(&self, rows: usize, fed: &[usize]) -> usize {
+        let lengths = lengths(&self.graph, fed);
+        self.arena.program().bytes(Extent { rows, lengths: &lengths })
     }
+}
+
+/// The lengths of the axes; 0 where the feed has none.
+fn lengths(graph: &Graph, fed: &[usize]) -> SmallVec<[usize; 8]> {
+    let mut lengths: SmallVec<[usize; 8]> = SmallVec::new();
+    for axis in &graph.axes {
+        lengths.push(match axis {
+            Length::Fed(place) => fed.get(*place).copied().unwrap_or(0),
+            Length::Fixed(length) => *length,
+            Length::Joined(axes) => axes.iter().map(|axis| axis.map_or(1, |axis| lengths[axis.0])).sum(),
+        });
+    }
+    lengths
 }
 
 struct Nodes<'a> {
@@ -133,7 +155,7 @@ impl Kernels for Nodes<'_> {
         self.run(id, |op| op.partial(&self.context, inputs, first_row, output));
     }
 
-    fn combine(&self, id: usize, partials: MatRef<'_>, rows: usize, output: MatMut<'_>) {
+    fn combine(&self, id: usize, partials: MatRef<'_>, rows: RowCounts, output: MatMut<'_>) {
         self.run(id, |op| op.combine(rows, partials, output));
     }
 

@@ -48,6 +48,7 @@ pub(crate) struct Rewriter<'a> {
 impl<'a> Rewriter<'a> {
     pub(crate) fn new(old: &'a Graph, outputs: &[Value]) -> Rewriter<'a> {
         let mut new = Graph::new();
+        new.axes.clone_from(&old.axes);
         for slot in old.parameters() {
             new.declare(&slot.name, slot.shape.clone(), slot.trainable).expect("names are unique in the old graph");
         }

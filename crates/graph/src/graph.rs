@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use crate::op::{Execution, Op};
-use crate::shape::Shape;
+use crate::shape::{Axis, Length, Shape};
 
 /// A tensor of the graph: the output of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +75,7 @@ fn list(shapes: &[Shape]) -> String {
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     pub(crate) nodes: Vec<Node>,
+    pub(crate) axes: Vec<Length>,
     parameters: Vec<ParameterSlot>,
     scope: Arc<str>,
 }
@@ -90,6 +91,20 @@ impl Graph {
         if &*self.scope != scope {
             self.scope = scope.into();
         }
+    }
+
+    /// The axis of that length; a second call gives the same axis.
+    pub fn axis(&mut self, length: Length) -> Axis {
+        let known = self.axes.iter().position(|known| *known == length);
+        Axis(known.unwrap_or_else(|| {
+            self.axes.push(length);
+            self.axes.len() - 1
+        }))
+    }
+
+    /// How long an axis is.
+    pub fn length(&self, axis: Axis) -> &Length {
+        &self.axes[axis.0]
     }
 
     /// Adds an operation.

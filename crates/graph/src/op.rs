@@ -5,22 +5,34 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use rankmill_kernels::ids::IdColumn;
-use rankmill_kernels::substrate::Blocks;
+use rankmill_kernels::substrate::{Blocks, Extent, RowCounts};
 use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
-use crate::shape::Shape;
+use crate::shape::{Axis, Shape};
 
 /// What a run gives to the operations besides their inputs.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// Rows of the whole batch.
-    pub rows: usize,
+    /// Rows of the whole batch, and the lengths of the axes.
+    pub extent: Extent<'a>,
     /// The id columns, by slot.
     pub ids: &'a [&'a IdColumn],
     /// Seed of this step's random numbers.
     pub seed: u64,
+}
+
+impl Context<'_> {
+    /// Rows of a tensor for each row of the batch.
+    pub fn length(&self, axis: Option<Axis>) -> usize {
+        self.extent.length(axis.map(|axis| axis.0))
+    }
+
+    /// All rows of a tensor along `axis`.
+    pub fn rows(&self, axis: Option<Axis>) -> usize {
+        self.extent.rows * self.length(axis)
+    }
 }
 
 /// How an operation runs.
@@ -47,7 +59,7 @@ pub enum Execution {
 /// Work of an operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
-    /// Floating-point operations for each row of the batch.
+    /// Floating-point operations for each row of the output, or of the input where rows are summed.
     pub flops_per_row: f64,
 }
 
@@ -70,9 +82,15 @@ pub trait Op: Any + Debug + Send + Sync {
         Execution::Map
     }
 
-    /// Computes output rows `first_row ..` from the same rows of the inputs, or the whole output if it has no batch rows.
+    /// Computes output rows `first_row ..` from the same rows of the inputs, or the whole output if it has no batch rows. Where input and
+    /// output lie along different axes, the rows are those of the same rows of the batch.
     fn forward(&self, _context: &Context<'_>, _inputs: &[MatRef<'_>], _first_row: usize, _output: MatMut<'_>) {
         unreachable!("{} does not run row by row", self.name())
+    }
+
+    /// For an operation that runs row by row: whether it reads all rows of input `input`, whichever rows it computes.
+    fn reads_all_rows(&self, _input: usize) -> bool {
+        false
     }
 
     /// For a reduction: elements of one block's partial sum.
@@ -86,7 +104,7 @@ pub trait Op: Any + Debug + Send + Sync {
     }
 
     /// For a reduction: combines the partial sums, a row for each block of rows, in order. The default adds them.
-    fn combine(&self, _rows: usize, partials: MatRef<'_>, output: MatMut<'_>) {
+    fn combine(&self, _rows: RowCounts, partials: MatRef<'_>, output: MatMut<'_>) {
         add_partials(partials, output);
     }
 

@@ -6,7 +6,7 @@
 //! A batch tensor lives in a column range of a buffer: that of the concatenation or in-place result it is part of, or its own; buffers
 //! of equal width are used again when all tensors in them are done.
 
-use rankmill_kernels::substrate::{BlockStep, Layout, Phase, Place, Program, RowStep, SerialStep};
+use rankmill_kernels::substrate::{BatchBuffer, BlockStep, Layout, Phase, Place, Program, RowStep, SerialStep};
 
 use crate::graph::{Graph, Value};
 use crate::op::Execution;
@@ -54,7 +54,7 @@ impl Ready {
 /// Plans `graph`, which [`crate::fuse::materialise`] has prepared; the values `outputs` stay readable after a run.
 pub(crate) fn plan(graph: &Graph, outputs: &[Value]) -> Plan {
     let (ready, prologue) = schedule(graph);
-    let mut layout = Layout::default();
+    let mut layout = Layout { axes: graph.axes.len(), ..Layout::default() };
     let mut places = fixed_places(graph, &mut layout);
     batch_places(graph, outputs, &ready, &mut layout, &mut places);
     let phases = phases(graph, &ready, &places, &mut layout);
@@ -95,7 +95,11 @@ fn schedule(graph: &Graph) -> (Vec<Ready>, usize) {
             if constant[i] != in_prologue {
                 continue;
             }
-            let for_rows = node.inputs.iter().map(|input| ready[input.0].for_rows()).fold(open, usize::max);
+            let for_rows = node.inputs.iter().enumerate().map(|(i, input)| match ready[input.0] {
+                Ready::Rows(phase) if node.op.reads_all_rows(i) => phase + 1,
+                other => other.for_rows(),
+            });
+            let for_rows = for_rows.fold(open, usize::max);
             let for_serial = node.inputs.iter().map(|input| ready[input.0].for_serial()).fold(open, usize::max);
             ready[i] = match node.op.execution() {
                 Execution::Parameter(_) | Execution::DenseInput(_) => Ready::Before,
@@ -132,7 +136,7 @@ fn fixed_places(graph: &Graph, layout: &mut Layout) -> Vec<Option<Place>> {
         let (rows, cols) = node.shape.as_matrix();
         places.push(match node.op.execution() {
             Execution::Parameter(index) => Some(Place::Outside { index }),
-            Execution::DenseInput(slot) => Some(Place::OutsideRows { index: parameters + slot }),
+            Execution::DenseInput(slot) => Some(Place::OutsideRows { index: parameters + slot, axis: node.shape.axis.map(|axis| axis.0) }),
             Execution::Elements(first) => match places[node.inputs[0].0] {
                 Some(Place::Fixed { buffer, offset, .. }) => Some(Place::Fixed { buffer, offset: offset + first, rows, cols }),
                 _ => None,
@@ -195,9 +199,14 @@ fn batch_places(graph: &Graph, outputs: &[Value], ready: &[Ready], layout: &mut 
             Ready::Serial(phase) if node.op.execution() == Execution::Reduce => time(phase, i),
             Ready::Serial(phase) | Ready::Blocks(phase) => end_of(phase),
         };
-        for input in &node.inputs {
+        for (number, input) in node.inputs.iter().enumerate() {
             let home = homes[input.0].0;
-            last_use[home] = last_use[home].max(moment);
+            // Another tile may be further on in the phase than the one that reads all rows.
+            let until = match ready[i] {
+                Ready::Rows(phase) if node.op.reads_all_rows(number) => end_of(phase),
+                _ => moment,
+            };
+            last_use[home] = last_use[home].max(until);
         }
         if node.shape.batch && matches!(node.op.execution(), Execution::Map) {
             let home = homes[i].0;
@@ -214,10 +223,11 @@ fn batch_places(graph: &Graph, outputs: &[Value], ready: &[Ready], layout: &mut 
     let mut taken: Vec<usize> = Vec::new();
     let mut buffer_of = vec![None; count];
     for (made, home) in order {
-        let width = graph.nodes[home].shape.elements();
-        let free = (0..taken.len()).find(|buffer| layout.batch[*buffer] == width && taken[*buffer] < made);
+        let shape = &graph.nodes[home].shape;
+        let wanted = BatchBuffer { cols: shape.elements(), axis: shape.axis.map(|axis| axis.0) };
+        let free = (0..taken.len()).find(|buffer| layout.batch[*buffer] == wanted && taken[*buffer] < made);
         let buffer = free.unwrap_or_else(|| {
-            layout.batch.push(width);
+            layout.batch.push(wanted);
             taken.push(0);
             taken.len() - 1
         });
@@ -239,7 +249,12 @@ fn phases(graph: &Graph, ready: &[Ready], places: &[Option<Place>], layout: &mut
         let overwritten = node.op.in_place();
         let inputs = || {
             let read = node.inputs.iter().enumerate().filter(|(i, _)| Some(*i) != overwritten);
-            read.map(|(_, input)| places[input.0].expect("inputs have a place")).collect()
+            let place = |(i, input): (usize, &Value)| match places[input.0].expect("inputs have a place") {
+                Place::Batch { buffer, col, cols } if node.op.reads_all_rows(i) => Place::AllRows { buffer, col, cols },
+                Place::OutsideRows { index, .. } if node.op.reads_all_rows(i) => Place::Outside { index },
+                place => place,
+            };
+            read.map(place).collect()
         };
         let output = places[id].expect("every value has a place");
         match (node.op.execution(), ready[id]) {
@@ -251,8 +266,9 @@ fn phases(graph: &Graph, ready: &[Ready], places: &[Option<Place>], layout: &mut
                 let shapes: Vec<_> = node.inputs.iter().map(|input| graph.shape(*input)).collect();
                 layout.partial.push(node.op.partial_width(&shapes));
                 let partial = layout.partial.len() - 1;
-                phases[phase].rows.push(RowStep::Partial { id, inputs: inputs(), partial });
-                phases[phase].serial.push(SerialStep::Combine { id, partial, output });
+                let axis = shapes[0].axis.map(|axis| axis.0);
+                phases[phase].rows.push(RowStep::Partial { id, inputs: inputs(), partial, axis });
+                phases[phase].serial.push(SerialStep::Combine { id, partial, axis, output });
             }
             (Execution::Blocks, Ready::Blocks(phase)) => {
                 let blocks = node.op.blocks(&node.shape);

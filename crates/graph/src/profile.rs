@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use rankmill_kernels::substrate::Extent;
+
 use crate::graph::{Graph, Node};
 use crate::op::Execution;
 use crate::shape::Shape;
@@ -27,18 +29,24 @@ pub struct OpProfile {
 /// Clocks of all operations.
 pub(crate) struct Clocks {
     nanoseconds: Vec<AtomicU64>,
+    /// Rows of the batches, all together.
     rows: u64,
+    /// And rows of tensors along each axis.
+    along: Vec<u64>,
     runs: u64,
 }
 
 impl Clocks {
     pub(crate) fn new(graph: &Graph) -> Clocks {
-        Clocks { nanoseconds: graph.nodes.iter().map(|_| AtomicU64::new(0)).collect(), rows: 0, runs: 0 }
+        Clocks { nanoseconds: graph.nodes.iter().map(|_| AtomicU64::new(0)).collect(), rows: 0, along: vec![0; graph.axes.len()], runs: 0 }
     }
 
-    /// Counts a run over `rows` rows.
-    pub(crate) fn count(&mut self, rows: usize) {
-        self.rows += rows as u64;
+    /// Counts a run.
+    pub(crate) fn count(&mut self, extent: Extent<'_>) {
+        self.rows += extent.rows as u64;
+        for (total, length) in self.along.iter_mut().zip(extent.lengths) {
+            *total += (extent.rows * length) as u64;
+        }
         self.runs += 1;
     }
 
@@ -62,7 +70,8 @@ impl Clocks {
                 scope: node.scope.to_string(),
                 shape: node.shape.to_string(),
                 seconds: nanoseconds.load(Ordering::Relaxed) as f64 * 1e-9,
-                flops: node.op.cost(&inputs, &node.shape).flops_per_row * self.rows as f64,
+                flops: node.op.cost(&inputs, &node.shape).flops_per_row
+                    * self.rows(inputs.first().copied().filter(|_| !node.shape.batch).unwrap_or(&node.shape)),
                 bytes: read + self.bytes(&node.shape),
             }
         })
@@ -70,6 +79,11 @@ impl Clocks {
     }
 
     fn bytes(&self, shape: &Shape) -> f64 {
-        4.0 * shape.elements() as f64 * if shape.batch { self.rows as f64 } else { self.runs as f64 }
+        4.0 * shape.elements() as f64 * if shape.batch { self.rows(shape) } else { self.runs as f64 }
+    }
+
+    /// Rows of a tensor in all runs; those of the batches for one without.
+    fn rows(&self, shape: &Shape) -> f64 {
+        shape.axis.map_or(self.rows, |axis| self.along[axis.0]) as f64
     }
 }

@@ -1,5 +1,8 @@
 //! Every operation's gradient against central differences, with a random upstream gradient.
 
+use rankmill_graph::ops::axis::{
+    ConcatAlong, FromAxis, MaxAlong, PartAlong, PositionMask, RepeatAlong, SoftmaxAlong, SumAlong, ToAxis, Where,
+};
 use rankmill_graph::ops::batch_norm::{BatchMoments, BatchNorm};
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::broadcast::{RepeatColumn, RepeatRow, Scaling};
@@ -13,10 +16,12 @@ use rankmill_graph::ops::matmul::MatMul;
 use rankmill_graph::ops::reduce::{HalfSquareSum, OverRows, SumColumns};
 use rankmill_graph::ops::sum::Sum;
 use rankmill_graph::ops::unary::Unary;
-use rankmill_graph::{Executor, Feed, Graph, GraphError, Shape, Value, Weights, differentiate};
+use rankmill_graph::{
+    Backward, Context, Executor, Feed, Graph, GraphError, InputGradients, Length, Op, Shape, Value, Weights, differentiate,
+};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
-use rankmill_kernels::view::MatRef;
+use rankmill_kernels::view::{MatMut, MatRef};
 
 const ROWS: usize = 70;
 
@@ -52,7 +57,7 @@ impl Harness {
 
     /// Rows that depend on a parameter, so that gradients flow through them: `input ⊙ parameter row`.
     fn rows(&mut self, width: usize) -> Result<Value, GraphError> {
-        let input = self.graph.add(DenseInput { slot: 0, width: 6 }, &[])?;
+        let input = self.graph.add(DenseInput { slot: 0, width: 6, axis: None }, &[])?;
         let weights = self.parameter(&[6, width])?;
         self.graph.add(MatMul::PLAIN, &[input, weights])
     }
@@ -76,7 +81,7 @@ fn check(name: &str, build: impl Fn(&mut Harness) -> Result<Value, GraphError>) 
     let width = graph.shape(output).elements();
     let upstream_width = width;
     let weighted = if graph.shape(output).batch {
-        let upstream = graph.add(DenseInput { slot: 1, width: upstream_width }, &[]).expect(name);
+        let upstream = graph.add(DenseInput { slot: 1, width: upstream_width, axis: None }, &[]).expect(name);
         let product = graph.add(Binary::Multiply, &[output, upstream]).expect(name);
         let columns = graph.add(SumColumns, &[product]).expect(name);
         graph.add(OverRows::Sum, &[columns]).expect(name)
@@ -93,7 +98,7 @@ fn check(name: &str, build: impl Fn(&mut Harness) -> Result<Value, GraphError>) 
     let input = numbers(ROWS * 6, 1);
     let upstream = numbers(ROWS * upstream_width, 2);
     let dense = [MatRef::new(&input, ROWS, 6), MatRef::new(&upstream, ROWS, upstream_width)];
-    let feed = Feed { rows: ROWS, dense: &dense, ids: &[], seed: 7 };
+    let feed = Feed { rows: ROWS, lengths: &[4], dense: &dense, ids: &[], seed: 7 };
     let pool = Pool::new(2).expect("threads");
     let mut executor = Executor::new(graph, &outputs, ROWS, Precision::F32);
     let mut loss = |values: &[Vec<f32>]| {
@@ -220,7 +225,7 @@ fn reductions_and_shapes() {
     check("a mean, repeated and divided", |h| {
         let x = h.rows(5)?;
         let sum = h.graph.add(OverRows::Sum, &[x])?;
-        let rows = h.graph.add(RepeatRow(Scaling::InverseRows), &[sum])?;
+        let rows = h.graph.add(RepeatRow { scaling: Scaling::InverseRows, axis: None }, &[sum])?;
         h.graph.add(Binary::Multiply, &[rows, x])
     });
     check("half sum of squares", |h| {
@@ -232,7 +237,7 @@ fn reductions_and_shapes() {
         let sum = h.graph.add(SumColumns, &[x])?;
         let wide = h.graph.add(RepeatColumn(6), &[sum])?;
         let mean = h.graph.add(OverRows::Mean, &[wide])?;
-        let rows = h.graph.add(RepeatRow(Scaling::One), &[mean])?;
+        let rows = h.graph.add(RepeatRow { scaling: Scaling::One, axis: None }, &[mean])?;
         h.graph.add(Binary::Multiply, &[rows, wide])
     });
     check("concat, columns, pad", |h| {
@@ -248,9 +253,134 @@ fn reductions_and_shapes() {
     });
     check("cross entropy", |h| {
         let z = h.rows(1)?;
-        let y = h.graph.add(DenseInput { slot: 1, width: 1 }, &[])?;
+        let y = h.graph.add(DenseInput { slot: 1, width: 1, axis: None }, &[])?;
         h.graph.add(SigmoidCrossEntropy, &[z, y])
     });
+}
+
+/// The sum of all rows in every row.
+#[derive(Debug)]
+struct AllRows;
+
+impl Op for AllRows {
+    fn name(&self) -> &'static str {
+        "all rows"
+    }
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        Ok(inputs[0].clone())
+    }
+    fn reads_all_rows(&self, _: usize) -> bool {
+        true
+    }
+    fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        assert_eq!(inputs[0].rows() % context.extent.rows, 0);
+        for i in 0..output.rows() {
+            for col in 0..output.cols() {
+                output.row(i)[col] = (0..inputs[0].rows()).map(|j| inputs[0].row(j)[col]).sum();
+            }
+        }
+    }
+    fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+        Ok(vec![Some(backward.add(AllRows, &[upstream])?)])
+    }
+}
+
+/// Three positions of width 4 for each row, along an axis of four.
+fn along(h: &mut Harness) -> Result<Value, GraphError> {
+    let x = h.rows(12)?;
+    let axis = h.graph.axis(Length::Fed(0));
+    h.graph.add(ToAxis { axis, width: 4 }, &[x])
+}
+
+fn flat(h: &mut Harness, x: Value, positions: usize) -> Result<Value, GraphError> {
+    let dims = vec![positions * h.graph.shape(x).elements()];
+    h.graph.add(FromAxis { dims }, &[x])
+}
+
+#[test]
+fn along_axes() {
+    check("a product and a norm of positions", |h| {
+        let x = along(h)?;
+        let w = h.parameter(&[4, 5])?;
+        let x = h.graph.add(MatMul::PLAIN, &[x, w])?;
+        let (gamma, beta) = (h.parameter(&[5])?, h.parameter(&[5])?);
+        let moments = h.graph.add(BatchMoments, &[x])?;
+        let x = h.graph.add(BatchNorm { epsilon: 1e-3, relu: false }, &[x, moments, gamma, beta])?;
+        flat(h, x, 4)
+    });
+    check("positions cut off", |h| {
+        let x = along(h)?;
+        flat(h, x, 2)
+    });
+    check("repeated, weighted and summed", |h| {
+        let (x, query) = (along(h)?, h.rows(4)?);
+        let axis = h.graph.axis(Length::Fed(0));
+        let query = h.graph.add(RepeatAlong { axis }, &[query])?;
+        let scores = h.graph.add(Binary::Multiply, &[x, query])?;
+        let scores = h.graph.add(SumColumns, &[scores])?;
+        let held = h.graph.add(Fill { shape: Shape::fixed(&[1]), value: 3.0 }, &[])?;
+        let held = h.graph.add(RepeatRow { scaling: Scaling::One, axis: None }, &[held])?;
+        let mask = h.graph.add(PositionMask { axis }, &[held])?;
+        let scores = h.graph.add(Where { otherwise: -1e9 }, &[mask, scores])?;
+        let weights = h.graph.add(SoftmaxAlong { axis }, &[scores])?;
+        let weighted = h.graph.add(Binary::Multiply, &[x, weights])?;
+        h.graph.add(SumAlong, &[weighted])
+    });
+    check("largest, joined and parted", |h| {
+        let (x, row) = (along(h)?, h.rows(4)?);
+        let axis = h.graph.axis(Length::Fed(0));
+        let joined = h.graph.axis(Length::Joined(vec![None, Some(axis)]));
+        let joined = h.graph.add(ConcatAlong { axis: joined }, &[row, x])?;
+        let sigmoid = h.graph.add(Unary::Sigmoid, &[joined])?;
+        let largest = h.graph.add(MaxAlong, &[sigmoid])?;
+        let part = h.graph.add(PartAlong { before: vec![None], axis: Some(axis) }, &[joined])?;
+        let part = flat(h, part, 4)?;
+        h.graph.add(Concat, &[largest, part])
+    });
+    check("all rows", |h| {
+        let x = h.rows(2)?;
+        let x = h.graph.add(AllRows, &[x])?;
+        h.graph.add(Unary::Scale(0.01), &[x])
+    });
+}
+
+/// Rows in buffers along axes, of lengths that change from run to run, are those of any number of threads.
+#[test]
+fn threads_do_not_change_bits_along_axes() {
+    let mut harness = Harness { graph: Graph::new(), shapes: Vec::new() };
+    let build = |h: &mut Harness| -> Result<Value, GraphError> {
+        let x = along(h)?;
+        let (gamma, beta) = (h.parameter(&[4])?, h.parameter(&[4])?);
+        let moments = h.graph.add(BatchMoments, &[x])?;
+        let x = h.graph.add(BatchNorm { epsilon: 1e-3, relu: false }, &[x, moments, gamma, beta])?;
+        let x = h.graph.add(AllRows, &[x])?;
+        let w = h.parameter(&[4, 40])?;
+        let x = h.graph.add(MatMul::PLAIN, &[x, w])?;
+        let x = h.graph.add(Unary::Relu, &[x])?;
+        let x = h.graph.add(SumAlong, &[x])?;
+        h.graph.add(HalfSquareSum, &[x])
+    };
+    let loss = build(&mut harness).expect("builds");
+    let gradients = differentiate(&mut harness.graph, loss).expect("has gradients");
+    let outputs: Vec<Value> = gradients.dense.iter().map(|(_, value)| *value).collect();
+    let values: Vec<Vec<f32>> = harness.shapes.iter().enumerate().map(|(i, shape)| numbers(shape.elements(), i as u64)).collect();
+    let views: Vec<MatRef<'_>> =
+        values.iter().zip(&harness.shapes).map(|(values, shape)| MatRef::new(values, shape.as_matrix().0, shape.as_matrix().1)).collect();
+    let run = |executor: &mut Executor, threads: usize, rows: usize, length: usize| -> Vec<Vec<f32>> {
+        let input = numbers(rows * 6, 1);
+        let dense = [MatRef::new(&input, rows, 6)];
+        let feed = Feed { rows, lengths: &[length], dense: &dense, ids: &[], seed: 0 };
+        executor.run(&views, Weights::Changed, &feed, &Pool::new(threads).expect("threads"));
+        outputs.iter().map(|value| executor.value(*value).to_vec()).collect()
+    };
+    let mut used = Executor::new(harness.graph.clone(), &outputs, 64, Precision::F32);
+    for (rows, length) in [(1, 1), (65, 3), (64, 11), (200, 2), (70, 5)] {
+        let mut runs = vec![run(&mut used, 2, rows, length)];
+        for threads in [1, 3] {
+            runs.push(run(&mut Executor::new(harness.graph.clone(), &outputs, rows, Precision::F32), threads, rows, length));
+        }
+        assert!(runs.windows(2).all(|pair| pair[0] == pair[1]), "{rows} rows, {length} positions");
+    }
 }
 
 /// A network with all kinds of phases gives the same bits for any number of threads, batch cut and reuse of buffers.
@@ -276,7 +406,7 @@ fn threads_do_not_change_bits() {
     for rows in [1, 63, 64, 65, 300] {
         let input = numbers(rows * 6, 1);
         let dense = [MatRef::new(&input, rows, 6)];
-        let feed = Feed { rows, dense: &dense, ids: &[], seed: 0 };
+        let feed = Feed { rows, lengths: &[], dense: &dense, ids: &[], seed: 0 };
         let runs: Vec<Vec<Vec<f32>>> = [1, 2, 3, 5]
             .iter()
             .map(|threads| {

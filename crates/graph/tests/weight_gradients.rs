@@ -18,8 +18,8 @@ fn every_cut_gives_the_whole() {
     // Narrow outputs, narrow inputs, both wide, and edges that are no multiple of a panel.
     for (k, n) in [(512, 112), (112, 512), (300, 257), (129, 129), (200, 5), (3, 400)] {
         let mut graph = Graph::new();
-        let x = graph.add(DenseInput { slot: 0, width: k }, &[]).expect("an input");
-        let dy = graph.add(DenseInput { slot: 1, width: n }, &[]).expect("an input");
+        let x = graph.add(DenseInput { slot: 0, width: k, axis: None }, &[]).expect("an input");
+        let dy = graph.add(DenseInput { slot: 1, width: n, axis: None }, &[]).expect("an input");
         let gradient = graph.add(WeightGradient { precision: Precision::F32 }, &[x, dy]).expect("shapes fit");
         let (x, dy) = (numbers(ROWS * k, 0.1), numbers(ROWS * n, 0.7));
         let dense = [MatRef::new(&x, ROWS, k), MatRef::new(&dy, ROWS, n)];
@@ -27,7 +27,7 @@ fn every_cut_gives_the_whole() {
             .into_iter()
             .map(|threads| {
                 let mut executor = Executor::new(graph.clone(), &[gradient], ROWS, Precision::F32);
-                let feed = Feed { rows: ROWS, dense: &dense, ids: &[], seed: 0 };
+                let feed = Feed { rows: ROWS, lengths: &[], dense: &dense, ids: &[], seed: 0 };
                 executor.run(&[], Weights::Changed, &feed, &Pool::new(threads).expect("threads"));
                 executor.value(gradient).to_vec()
             })

@@ -80,6 +80,6 @@ impl<'a> BatchFeed<'a> {
 
     /// The feed itself.
     pub fn feed(&self) -> Feed<'_> {
-        Feed { rows: self.rows, dense: &self.dense, ids: &self.ids, seed: self.seed }
+        Feed { rows: self.rows, lengths: &[], dense: &self.dense, ids: &self.ids, seed: self.seed }
     }
 }

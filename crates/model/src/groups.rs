@@ -129,7 +129,7 @@ fn member(builder: &mut Builder, scope: &str, spec: &FeatureSpec, slot: Slot, wi
     let (slot, rows) = match (slot, &spec.kind) {
         (Slot::Ids(slot), FeatureKind::Ids { rows, .. }) => (slot, *rows),
         (Slot::Dense(slot, width), _) | (Slot::Ids(slot), &FeatureKind::Dense { width }) => {
-            let value = builder.scope(scope).add(DenseInput { slot, width }, &[]).map_err(text)?;
+            let value = builder.scope(scope).add(DenseInput { slot, width, axis: None }, &[]).map_err(text)?;
             return Ok(Member { value, is_embedding: false });
         }
     };
@@ -149,6 +149,6 @@ fn member(builder: &mut Builder, scope: &str, spec: &FeatureSpec, slot: Slot, wi
     let table = spec.embedding_name.as_ref().unwrap_or(&spec.table_suffix);
     let mut s = builder.scope(&format!("{scope}/{table}"));
     let table = s.parameter("embedding_weights", &[rows, width], initializer).map_err(text)?;
-    let value = s.add(Lookup { slot, combiner }, &[table]).map_err(text)?;
+    let value = s.add(Lookup { slot, combiner, axis: None }, &[table]).map_err(text)?;
     Ok(Member { value, is_embedding: true })
 }

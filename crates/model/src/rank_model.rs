@@ -138,10 +138,10 @@ fn training(
     let label_index = label_index(pipeline);
     let has_weights = data.is_some_and(|data| !data.sample_weight().is_empty());
     let mut s = builder.scope("loss");
-    let labels = s.add(DenseInput { slot: slots.label(label_index), width: 1 }, &[])?;
+    let labels = s.add(DenseInput { slot: slots.label(label_index), width: 1, axis: None }, &[])?;
     let losses = s.add(SigmoidCrossEntropy, &[logits, labels])?;
     let cross_entropy = if has_weights {
-        let weights = s.add(DenseInput { slot: slots.sample_weights(label_count), width: 1 }, &[])?;
+        let weights = s.add(DenseInput { slot: slots.sample_weights(label_count), width: 1, axis: None }, &[])?;
         let weighted = s.add(Binary::Multiply, &[losses, weights])?;
         let sum = s.add(OverRows::Sum, &[weighted])?;
         let count = s.add(CountNonZero, &[weights])?;

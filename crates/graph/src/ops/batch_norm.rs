@@ -4,14 +4,14 @@
 //! Backward, with `x̂ = (x - μ)·r`, `r = 1 / sqrt(σ² + ε)`: `dβ = Σ dy`, `dγ = Σ dy ⊙ x̂`, `dx = γ·r·(dy - dβ/B - x̂·dγ/B)`.
 
 use rankmill_kernels::rows;
-use rankmill_kernels::substrate::ROW_BLOCK;
+use rankmill_kernels::substrate::RowCounts;
 use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
 use crate::op::{Context, Cost, Execution, InputGradients, Op};
 use crate::ops::concat::Elements;
-use crate::shape::Shape;
+use crate::shape::{Axis, Shape};
 
 /// Mean and biased variance of each column over the batch: `x [B, N]` → `[μ, σ²]`, `[2N]`.
 ///
@@ -45,14 +45,14 @@ impl Op for BatchMoments {
         rows::column_moments(mean, deviations, inputs[0]);
     }
 
-    fn combine(&self, rows: usize, partials: MatRef<'_>, mut output: MatMut<'_>) {
+    fn combine(&self, rows: RowCounts, partials: MatRef<'_>, mut output: MatMut<'_>) {
         let output = output.row(0);
         let width = output.len() / 2;
         output.copy_from_slice(partials.row(0));
-        let mut count = rows.min(ROW_BLOCK) as f32;
+        let mut count = rows.all.min(rows.block) as f32;
         let (mean, deviations) = output.split_at_mut(width);
         for block in 1..partials.rows() {
-            let added = (rows - block * ROW_BLOCK).min(ROW_BLOCK) as f32;
+            let added = (rows.all - block * rows.block).min(rows.block) as f32;
             let total = count + added;
             let (block_mean, block_deviations) = partials.row(block).split_at(width);
             for j in 0..width {
@@ -62,7 +62,7 @@ impl Op for BatchMoments {
             }
             count = total;
         }
-        deviations.iter_mut().for_each(|value| *value /= rows as f32);
+        deviations.iter_mut().for_each(|value| *value /= rows.all as f32);
     }
 
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {
@@ -100,7 +100,8 @@ impl Op for BatchNorm {
         let inverse = backward.add(InverseDeviations { epsilon: self.epsilon, width }, &[moments])?;
         let sums = backward.add(BatchNormSums, &[x, upstream, moments, inverse])?;
         let dx = if backward.wants(x) {
-            let coefficients = backward.add(GradientCoefficients, &[inverse, gamma, sums])?;
+            let axis = backward.shape(x).axis;
+            let coefficients = backward.add(GradientCoefficients { axis }, &[inverse, gamma, sums])?;
             Some(backward.add(BatchNormGradient, &[x, upstream, moments, coefficients])?)
         } else {
             None
@@ -285,7 +286,10 @@ impl Op for BatchNormSums {
 
 /// `[a, b, c]`, `[3N]`, of `dx = a·dy + b·(x - μ) + c`, from `r`, `γ`, `[dγ, dβ]`.
 #[derive(Clone, Copy, Debug)]
-pub struct GradientCoefficients;
+pub struct GradientCoefficients {
+    /// The axis along which the rows lie.
+    pub axis: Option<Axis>,
+}
 
 impl Op for GradientCoefficients {
     fn name(&self) -> &'static str {
@@ -297,7 +301,7 @@ impl Op for GradientCoefficients {
     }
 
     fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
-        let rows = context.rows as f32;
+        let rows = context.rows(self.axis) as f32;
         let (inverse, gamma) = (inputs[0].row(0), inputs[1].row(0));
         let (d_gamma, d_beta) = inputs[2].row(0).split_at(gamma.len());
         let (a, rest) = output.row(0).split_at_mut(gamma.len());

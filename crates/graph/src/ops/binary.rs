@@ -38,7 +38,9 @@ fn repeat(operand: &Shape, output: &Shape) -> Option<Repeat> {
         same if same == output => Some(Repeat::No),
         scalar if !scalar.batch && scalar.elements() == 1 => Some(Repeat::Scalar),
         row if !row.batch && output.batch && row.dims == output.dims => Some(Repeat::Row),
-        column if column.batch && output.batch && column.dims == [1] && output.dims.len() == 1 => Some(Repeat::Column),
+        column if column.batch && output.batch && column.axis == output.axis && column.dims == [1] && output.dims.len() == 1 => {
+            Some(Repeat::Column)
+        }
         _ => None,
     }
 }

@@ -7,20 +7,25 @@ use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
 use crate::op::{Context, InputGradients, Op};
 use crate::ops::reduce::{OverRows, SumColumns};
-use crate::shape::Shape;
+use crate::shape::{Axis, Shape};
 
 /// A factor on a repeated row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scaling {
     /// 1.
     One,
-    /// 1 / B.
+    /// One divided by the number of rows.
     InverseRows,
 }
 
-/// `[N]` → `[B, N]`; a scalar becomes `[B, 1]`.
+/// `[N]` → `[B, N]`, or `[B, L, N]` along an axis; a scalar becomes `[B, 1]`.
 #[derive(Clone, Copy, Debug)]
-pub struct RepeatRow(pub Scaling);
+pub struct RepeatRow {
+    /// A factor on all rows.
+    pub scaling: Scaling,
+    /// The axis along which rows are repeated.
+    pub axis: Option<Axis>,
+}
 
 impl Op for RepeatRow {
     fn name(&self) -> &'static str {
@@ -30,19 +35,20 @@ impl Op for RepeatRow {
         if inputs[0].batch {
             return Err("the input has batch rows already".to_owned());
         }
-        Ok(Shape::batch(if inputs[0].dims.is_empty() { &[1] } else { &inputs[0].dims }))
+        let rows = Shape { batch: true, axis: self.axis, dims: Vec::new() };
+        Ok(rows.with_dims(if inputs[0].dims.is_empty() { &[1] } else { &inputs[0].dims }))
     }
     fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
-        let factor = match self.0 {
+        let factor = match self.scaling {
             Scaling::One => 1.0,
-            Scaling::InverseRows => 1.0 / context.rows as f32,
+            Scaling::InverseRows => 1.0 / context.rows(self.axis) as f32,
         };
         for i in 0..output.rows() {
             elementwise::scale(output.row(i), factor, inputs[0].row(0));
         }
     }
     fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
-        Ok(vec![Some(match self.0 {
+        Ok(vec![Some(match self.scaling {
             Scaling::One => backward.add(OverRows::Sum, &[upstream])?,
             Scaling::InverseRows => backward.add(OverRows::Mean, &[upstream])?,
         })])
@@ -58,7 +64,7 @@ impl Op for RepeatColumn {
         "repeat column"
     }
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
-        if inputs[0].batch && inputs[0].dims == [1] { Ok(Shape::batch(&[self.0])) } else { Err("a column is repeated".to_owned()) }
+        if inputs[0].batch && inputs[0].dims == [1] { Ok(inputs[0].with_dims(&[self.0])) } else { Err("a column is repeated".to_owned()) }
     }
     fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
         for i in 0..output.rows() {

@@ -19,7 +19,10 @@ impl Op for Concat {
         if inputs.is_empty() || inputs.iter().any(|shape| !shape.batch || shape.dims.len() != 1) {
             return Err("matrices with batch rows are put side by side".to_owned());
         }
-        Ok(Shape::batch(&[inputs.iter().map(|shape| shape.width()).sum()]))
+        if inputs.iter().any(|shape| shape.axis != inputs[0].axis) {
+            return Err("tensors along different axes can't be put side by side".to_owned());
+        }
+        Ok(inputs[0].with_dims(&[inputs.iter().map(|shape| shape.width()).sum()]))
     }
     fn execution(&self) -> Execution {
         Execution::Concat
@@ -58,7 +61,7 @@ impl Op for Columns {
         if !input.batch || self.first + self.width > input.elements() {
             return Err(format!("columns {} to {} are asked for", self.first, self.first + self.width));
         }
-        Ok(Shape::batch(&[self.width]))
+        Ok(input.with_dims(&[self.width]))
     }
     fn execution(&self) -> Execution {
         Execution::Columns(self.first)
@@ -89,7 +92,7 @@ impl Op for Pad {
         if !inputs[0].batch || self.first + inputs[0].elements() > self.width {
             return Err(format!("it does not fit into {} columns from column {} on", self.width, self.first));
         }
-        Ok(Shape::batch(&[self.width]))
+        Ok(inputs[0].with_dims(&[self.width]))
     }
     fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
         let end = self.first + inputs[0].cols();

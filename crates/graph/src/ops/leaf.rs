@@ -1,7 +1,7 @@
 //! Inputs of the graph: parameters and dense rows.
 
 use crate::op::{Cost, Execution, Op};
-use crate::shape::Shape;
+use crate::shape::{Axis, Shape};
 
 /// A parameter declared with [`crate::Graph::declare`].
 #[derive(Clone, Debug)]
@@ -27,13 +27,15 @@ impl Op for Parameter {
     }
 }
 
-/// Dense rows given with each batch, `[B, width]`.
+/// Dense rows given with each batch, `[B, width]`, or `[B, L, width]` along an axis.
 #[derive(Clone, Copy, Debug)]
 pub struct DenseInput {
     /// Which of the feed's dense matrices.
     pub slot: usize,
     /// Its columns.
     pub width: usize,
+    /// The axis along which they lie.
+    pub axis: Option<Axis>,
 }
 
 impl Op for DenseInput {
@@ -41,7 +43,7 @@ impl Op for DenseInput {
         "dense input"
     }
     fn infer(&self, _: &[&Shape]) -> Result<Shape, String> {
-        Ok(Shape::batch(&[self.width]))
+        Ok(Shape { batch: true, axis: self.axis, dims: vec![self.width] })
     }
     fn execution(&self) -> Execution {
         Execution::DenseInput(self.slot)

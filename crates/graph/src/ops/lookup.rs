@@ -5,7 +5,7 @@ use rankmill_kernels::ids::IdColumn;
 use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::op::{Context, Cost, Op};
-use crate::shape::Shape;
+use crate::shape::{Axis, Shape};
 
 /// How several ids of a row become one vector (EasyRec behaviours 12 and 13), with weights `w` (1 where none are given).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,13 +18,15 @@ pub enum Combiner {
     SquareRoot,
 }
 
-/// Table `[rows, D]` and the ids of a slot → `[B, D]`. A row of the batch without ids gives zeros (EasyRec behaviour 20).
+/// Table `[rows, D]` and the ids of a slot → `[B, D]`, or `[B, L, D]` along an axis. A row of the batch without ids gives zeros (EasyRec behaviour 20).
 #[derive(Clone, Copy, Debug)]
 pub struct Lookup {
     /// Which of the feed's id columns.
     pub slot: usize,
     /// How several ids are combined.
     pub combiner: Combiner,
+    /// The axis along which the ids lie.
+    pub axis: Option<Axis>,
 }
 
 /// How many batch rows ahead table rows are asked for.
@@ -65,7 +67,7 @@ impl Op for Lookup {
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
         match (inputs[0].batch, inputs[0].dims.as_slice()) {
-            (false, [_, dim]) => Ok(Shape::batch(&[*dim])),
+            (false, [_, dim]) => Ok(Shape { batch: true, axis: self.axis, dims: vec![*dim] }),
             _ => Err("a table is a matrix".to_owned()),
         }
     }

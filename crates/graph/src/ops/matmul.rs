@@ -115,7 +115,7 @@ fn product_shape(x: &Shape, k: usize, n: usize) -> Result<Shape, String> {
     if x.width() != k {
         return Err(format!("rows of width {} meet weights for width {k}", x.width()));
     }
-    Ok(Shape::batch(&[n]))
+    Ok(x.with_dims(&[n]))
 }
 
 fn product_cost(k: usize, n: usize) -> Cost {
@@ -246,7 +246,7 @@ impl Op for WeightGradient {
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
-        if inputs.iter().any(|shape| !shape.batch || shape.dims.len() != 1) {
+        if inputs.iter().any(|shape| !shape.batch || shape.dims.len() != 1 || shape.axis != inputs[0].axis) {
             return Err("two matrices with batch rows are multiplied".to_owned());
         }
         Ok(Shape::fixed(&[inputs[0].width(), inputs[1].width()]))

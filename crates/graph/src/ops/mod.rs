@@ -1,5 +1,6 @@
 //! The operations, one file each (an operation and those that its gradient needs share a file).
 
+pub mod axis;
 pub mod batch_norm;
 pub mod binary;
 pub mod broadcast;

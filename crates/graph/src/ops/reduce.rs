@@ -2,6 +2,7 @@
 
 use rankmill_kernels::elementwise;
 use rankmill_kernels::reduce::{sum, sum_of_squares};
+use rankmill_kernels::substrate::RowCounts;
 use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
@@ -12,7 +13,8 @@ use crate::ops::broadcast::{RepeatColumn, RepeatRow, Scaling};
 use crate::shape::Shape;
 
 fn without_batch(inputs: &[&Shape]) -> Result<Shape, String> {
-    if inputs[0].batch { Ok(Shape::fixed(&inputs[0].dims)) } else { Err("a sum over rows needs batch rows".to_owned()) }
+    let one_axis = inputs.iter().all(|shape| !shape.batch || shape.axis == inputs[0].axis);
+    if inputs[0].batch && one_axis { Ok(Shape::fixed(&inputs[0].dims)) } else { Err("a sum over rows needs batch rows".to_owned()) }
 }
 
 /// Sum or mean over the batch: `[B, N]` → `[N]`.
@@ -46,18 +48,19 @@ impl Op for OverRows {
             elementwise::add_assign(output, inputs[0].row(i));
         }
     }
-    fn combine(&self, rows: usize, partials: MatRef<'_>, mut output: MatMut<'_>) {
+    fn combine(&self, rows: RowCounts, partials: MatRef<'_>, mut output: MatMut<'_>) {
         add_partials(partials, output.reborrow());
         if *self == OverRows::Mean {
-            output.row(0).iter_mut().for_each(|value| *value /= rows as f32);
+            output.row(0).iter_mut().for_each(|value| *value /= rows.all as f32);
         }
     }
-    fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+    fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         let scaling = match self {
             OverRows::Sum => Scaling::One,
             OverRows::Mean => Scaling::InverseRows,
         };
-        Ok(vec![Some(backward.add(RepeatRow(scaling), &[upstream])?)])
+        let axis = backward.shape(inputs[0]).axis;
+        Ok(vec![Some(backward.add(RepeatRow { scaling, axis }, &[upstream])?)])
     }
 }
 
@@ -88,7 +91,7 @@ impl Op for CountNonZero {
     }
 }
 
-/// Sum over the columns of each row: `[B, N]` → `[B, 1]`.
+/// Sum over the columns of each row: `[B, N]` → `[B, 1]`, along an axis too.
 #[derive(Clone, Copy, Debug)]
 pub struct SumColumns;
 
@@ -97,7 +100,7 @@ impl Op for SumColumns {
         "sum of columns"
     }
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
-        if inputs[0].batch { Ok(Shape::batch(&[1])) } else { Err("a sum of columns needs batch rows".to_owned()) }
+        if inputs[0].batch { Ok(inputs[0].with_dims(&[1])) } else { Err("a sum of columns needs batch rows".to_owned()) }
     }
     fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
         for i in 0..output.rows() {

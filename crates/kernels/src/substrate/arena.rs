@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use smallvec::SmallVec;
 
-use super::{Cut, Kernels, Phase, Place, Program, ROW_BLOCK, RowStep, SerialStep};
+use super::{Cut, Extent, Kernels, Phase, Place, Program, ROW_BLOCK, RowCounts, RowStep, SerialStep};
 use crate::pages::Pages;
 use crate::pool::{Barrier, PoisonOnPanic, Pool};
 use crate::view::{MatMut, MatRef};
@@ -54,28 +54,40 @@ pub struct Arena {
     batch: Slab,
     fixed: Slab,
     partial: Slab,
-    capacity: usize,
+    /// Rows and lengths of axes that the buffers are made for.
+    capacity: (usize, Vec<usize>),
+    /// Those of the last run.
     rows: usize,
+    lengths: Vec<usize>,
 }
 
+/// Axes are given room for multiples of this, so that buffers need not grow at every longer sequence.
+const LENGTH_UNIT: usize = 8;
+
 impl Arena {
-    /// Allocates the buffers for batches of up to `capacity` rows; they grow when a larger batch comes.
-    pub fn new(program: Program, capacity: usize) -> Arena {
+    /// Allocates the buffers for batches of up to so many rows and axes of up to such lengths; they grow when a larger batch comes.
+    pub fn new(program: Program, capacity: Extent<'_>) -> Arena {
         let fixed = Slab::new(program.layout.fixed.iter().copied());
         let [batch, partial] = Arena::slabs(&program, capacity);
-        Arena { program, batch, fixed, partial, capacity, rows: 0 }
+        let lengths = vec![0; program.layout.axes];
+        let capacity = (capacity.rows, capacity.lengths.to_vec());
+        Arena { program, batch, fixed, partial, capacity, rows: 0, lengths }
     }
 
     /// The buffers whose size depends on the batch: batch buffers and partial sums.
-    fn slabs(program: &Program, rows: usize) -> [Slab; 2] {
-        let sizes = |columns: &[usize], rows: usize| Slab::new(columns.iter().map(|columns| columns * rows));
-        [sizes(&program.layout.batch, rows), sizes(&program.layout.partial, rows.div_ceil(ROW_BLOCK))]
+    fn slabs(program: &Program, extent: Extent<'_>) -> [Slab; 2] {
+        let batch = program.layout.batch.iter().map(|buffer| buffer.cols * extent.rows * extent.length(buffer.axis));
+        let partial = program.layout.partial.iter().map(|cols| cols * extent.rows.div_ceil(ROW_BLOCK));
+        [Slab::new(batch), Slab::new(partial)]
     }
 
-    fn reserve(&mut self, rows: usize) {
-        if rows > self.capacity {
-            [self.batch, self.partial] = Arena::slabs(&self.program, rows);
-            self.capacity = rows;
+    fn reserve(&mut self, extent: Extent<'_>) {
+        let (rows, lengths) = &mut self.capacity;
+        if extent.rows > *rows || extent.lengths.iter().zip(&*lengths).any(|(length, room)| length > room) {
+            *rows = extent.rows.max(*rows);
+            let room = extent.lengths.iter().zip(&*lengths);
+            *lengths = room.map(|(length, room)| if length > room { length.next_multiple_of(LENGTH_UNIT) } else { *room }).collect();
+            [self.batch, self.partial] = Arena::slabs(&self.program, Extent { rows: *rows, lengths });
         }
     }
 
@@ -91,28 +103,33 @@ impl Arena {
     pub fn view(&self, place: Place) -> MatRef<'_> {
         match place {
             Place::Batch { buffer, col, cols } => {
-                let width = self.program.layout.batch[buffer];
-                assert!(col + cols <= width && self.rows <= self.capacity);
-                // SAFETY: inside the buffer (checked); `&self` keeps writers away.
-                unsafe { MatRef::from_raw(self.batch.buffer(buffer).as_ptr().add(col), self.rows, cols, width) }
+                let layout = self.program.layout.batch[buffer];
+                let rows = self.rows * Extent { rows: self.rows, lengths: &self.lengths }.length(layout.axis);
+                assert!(col + cols <= layout.cols);
+                // SAFETY: inside the buffer (checked; `reserve` made room for the rows of the last run); `&self` keeps writers away.
+                unsafe { MatRef::from_raw(self.batch.buffer(buffer).as_ptr().add(col), rows, cols, layout.cols) }
             }
             Place::Fixed { buffer, offset, rows, cols } => {
                 assert!(offset + rows * cols <= self.program.layout.fixed[buffer]);
                 // SAFETY: inside the buffer (checked); `&self` keeps writers away.
                 unsafe { MatRef::from_raw(self.fixed.buffer(buffer).as_ptr().add(offset), rows, cols, cols) }
             }
-            Place::Outside { .. } | Place::OutsideRows { .. } => panic!("the tensor is not in the arena"),
+            Place::AllRows { .. } | Place::Outside { .. } | Place::OutsideRows { .. } => panic!("the tensor is not in the arena"),
         }
     }
 
-    /// Runs the program, or what follows its prologue, on a batch of `rows` rows. `outside` are the matrices behind
-    /// [`Place::Outside`] and [`Place::OutsideRows`] (these need `rows` rows).
+    /// Runs the program, or what follows its prologue, on a batch. `outside` are the matrices behind [`Place::Outside`] and
+    /// [`Place::OutsideRows`] (these need a row for each row of the batch, times the length of their axis).
     ///
     /// # Panics
-    /// If an outside matrix has too few rows, or a kernel panics.
-    pub fn run(&mut self, kernels: &dyn Kernels, outside: &[MatRef<'_>], rows: usize, part: Part, pool: &Pool) {
-        self.reserve(rows);
+    /// If an outside matrix has too few rows, an axis no length, or a kernel panics.
+    pub fn run(&mut self, kernels: &dyn Kernels, outside: &[MatRef<'_>], extent: Extent<'_>, part: Part, pool: &Pool) {
+        assert_eq!(extent.lengths.len(), self.capacity.1.len(), "every axis has a length");
+        self.reserve(extent);
+        let rows = extent.rows;
         self.rows = rows;
+        self.lengths.clear();
+        self.lengths.extend_from_slice(extent.lengths);
         let tiles = self.program.tiles(rows, pool.threads());
         let useful = pool.threads().min(tiles.len() - 1).max(1);
         let shared = Shared {
@@ -121,7 +138,7 @@ impl Arena {
             fixed: self.fixed.bases(),
             partial: self.partial.bases(),
             outside,
-            rows,
+            extent,
             tiles,
             kernels,
             counters: self.program.phases.iter().map(|_| Counters::default()).collect(),
@@ -150,7 +167,7 @@ struct Shared<'a> {
     fixed: Vec<Pointer>,
     partial: Vec<Pointer>,
     outside: &'a [MatRef<'a>],
-    rows: usize,
+    extent: Extent<'a>,
     /// First rows of the tiles, and the end.
     tiles: Vec<usize>,
     kernels: &'a dyn Kernels,
@@ -200,10 +217,16 @@ impl Shared<'_> {
     fn read(&self, place: &Place, rows: &Range<usize>) -> MatRef<'_> {
         match *place {
             Place::Batch { buffer, col, cols } => {
-                let width = self.program.layout.batch[buffer];
+                let (rows, width) = self.rows_of(buffer, rows);
                 // SAFETY: inside the buffer (`check_place`, `reserve`); in a row step these rows belong to a tile that this thread
                 // took, and the step writes other columns; in serial and block steps nothing writes batch buffers.
                 unsafe { MatRef::from_raw(self.batch[buffer].0.add(rows.start * width + col), rows.len(), cols, width) }
+            }
+            Place::AllRows { buffer, col, cols } => {
+                let (rows, width) = self.rows_of(buffer, &(0..self.extent.rows));
+                // SAFETY: inside the buffer (`check_place`, `reserve`); no row step of the phase writes these columns (`Program::new`), and
+                // nothing else writes batch buffers.
+                unsafe { MatRef::from_raw(self.batch[buffer].0.add(col), rows.len(), cols, width) }
             }
             Place::Fixed { buffer, offset, rows, cols } => {
                 // SAFETY: inside the buffer (`check_place`); fixed buffers are written by serial steps, while everybody else waits,
@@ -211,27 +234,37 @@ impl Shared<'_> {
                 unsafe { MatRef::from_raw(self.fixed[buffer].0.add(offset), rows, cols, cols) }
             }
             Place::Outside { index } => self.outside[index],
-            Place::OutsideRows { index } => self.outside[index].rows_range(rows.start, rows.len()),
+            Place::OutsideRows { index, axis } => {
+                let length = self.extent.length(axis);
+                self.outside[index].rows_range(rows.start * length, rows.len() * length)
+            }
         }
+    }
+
+    /// The rows of a batch buffer that belong to `rows` of the batch, and its width.
+    fn rows_of(&self, buffer: usize, rows: &Range<usize>) -> (Range<usize>, usize) {
+        let layout = self.program.layout.batch[buffer];
+        let length = self.extent.length(layout.axis);
+        (rows.start * length..rows.end * length, layout.cols)
     }
 
     fn row_step(&self, step: &RowStep, own: &Range<usize>) {
         match step {
             RowStep::Map { id, inputs, output } => {
                 let Place::Batch { buffer, col, cols } = *output else { unreachable!("checked by Program::new") };
-                let width = self.program.layout.batch[buffer];
+                let (rows, width) = self.rows_of(buffer, own);
                 // SAFETY: inside the buffer; the tile was taken by this thread alone, and no input of the step overlaps the columns.
-                let output = unsafe { MatMut::from_raw(self.batch[buffer].0.add(own.start * width + col), own.len(), cols, width) };
-                self.kernels.map(*id, &self.inputs(inputs, own), own.start, output);
+                let output = unsafe { MatMut::from_raw(self.batch[buffer].0.add(rows.start * width + col), rows.len(), cols, width) };
+                self.kernels.map(*id, &self.inputs(inputs, own), rows.start, output);
             }
-            RowStep::Partial { id, inputs, partial } => {
+            RowStep::Partial { id, inputs, partial, axis } => {
                 let width = self.program.layout.partial[*partial];
                 let mut first = own.start;
                 while first < own.end {
                     let rows = first..(first + ROW_BLOCK).min(own.end);
                     // SAFETY: tiles start at multiples of `ROW_BLOCK`, so the block's partial sum belongs to this one.
                     let output = unsafe { std::slice::from_raw_parts_mut(self.partial[*partial].0.add(first / ROW_BLOCK * width), width) };
-                    self.kernels.partial(*id, &self.inputs(inputs, &rows), first, output);
+                    self.kernels.partial(*id, &self.inputs(inputs, &rows), first * self.extent.length(*axis), output);
                     first = rows.end;
                 }
             }
@@ -239,17 +272,19 @@ impl Shared<'_> {
     }
 
     fn serial_step(&self, step: &SerialStep) {
-        let all = 0..self.rows;
+        let all = 0..self.extent.rows;
         match step {
-            SerialStep::Combine { id, partial, output } => {
+            SerialStep::Combine { id, partial, axis, output } => {
                 let width = self.program.layout.partial[*partial];
-                let blocks = self.rows.div_ceil(ROW_BLOCK);
+                let blocks = self.extent.rows.div_ceil(ROW_BLOCK);
+                let length = self.extent.length(*axis);
+                let counts = RowCounts { all: self.extent.rows * length, block: ROW_BLOCK * length };
                 // SAFETY: all threads have passed their row steps and wait.
                 let partials = unsafe { MatRef::from_raw(self.partial[*partial].0, blocks, width, width) };
-                self.kernels.combine(*id, partials, self.rows, self.fixed_output(output));
+                self.kernels.combine(*id, partials, counts, self.fixed_output(output));
             }
             SerialStep::Once { id, inputs, output } => {
-                self.kernels.once(*id, &self.inputs(inputs, &all), self.rows, self.fixed_output(output));
+                self.kernels.once(*id, &self.inputs(inputs, &all), self.extent.rows, self.fixed_output(output));
             }
         }
     }
@@ -283,7 +318,7 @@ impl Shared<'_> {
                     (range, output)
                 }
             };
-            self.kernels.block(step.id, &self.inputs(&step.inputs, &(0..self.rows)), range, output);
+            self.kernels.block(step.id, &self.inputs(&step.inputs, &(0..self.extent.rows)), range, output);
             return;
         }
     }

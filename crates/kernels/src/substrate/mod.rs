@@ -8,10 +8,14 @@
 //!
 //! Barriers separate the three. What a step computes comes from a [`Kernels`] implementation; where it reads and writes is fixed
 //! in the program and checked when the program is made, which is what makes the sharing sound:
-//! - a row step writes batch buffers only, columns that it doesn't read, and touches the rows of its tile only;
+//! - a row step writes batch buffers only, columns that it doesn't read, and touches the rows of its tile only, except that it may read
+//!   all rows of columns that no row step of the phase writes;
 //! - sums over rows go through partial results, one for each block of [`ROW_BLOCK`] rows, each inside one tile;
 //! - serial steps run while all other threads wait;
 //! - block steps of a phase write fixed buffers that no other block step of the phase touches.
+//!
+//! A batch buffer has one row for each row of the batch, or, where it lies along an *axis*, as many as the axis is long: the tensor
+//! `[B, L, d]` is a matrix of `B·L` rows, those of a row of the batch one after the other. Axes have their lengths from the run.
 //!
 //! The first phases may be a *prologue*, which depends on outside matrices alone: as long as these don't change, later runs skip it.
 //!
@@ -30,11 +34,57 @@ pub const ROW_BLOCK: usize = 64;
 /// Most rows of a tile: the tensors of a chain of layers then stay in a second-level cache of a megabyte.
 const TILE_ROWS: usize = 128;
 
+/// Most rows of a tile when tensors lie along an axis.
+const AXIS_TILE_ROWS: usize = ROW_BLOCK;
+
+/// How many rows the tensors of a run have.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent<'a> {
+    /// Rows of the batch.
+    pub rows: usize,
+    /// The lengths of the axes.
+    pub lengths: &'a [usize],
+}
+
+impl Extent<'_> {
+    /// Rows of a tensor for each row of the batch.
+    pub fn length(&self, axis: Option<usize>) -> usize {
+        axis.map_or(1, |axis| self.lengths[axis])
+    }
+}
+
+/// A batch buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchBuffer {
+    /// Its columns.
+    pub cols: usize,
+    /// The axis along which it lies; without one it has a row for each row of the batch.
+    pub axis: Option<usize>,
+}
+
+/// Over how many rows a sum goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowCounts {
+    /// All of them.
+    pub all: usize,
+    /// Those of a block; the last block may have fewer.
+    pub block: usize,
+}
+
 /// Where a tensor lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Columns of a batch buffer; as many rows as the batch has.
+    /// Columns of a batch buffer; of its rows those of the batch rows that a step is about.
     Batch {
+        /// The batch buffer.
+        buffer: usize,
+        /// First column.
+        col: usize,
+        /// Number of columns.
+        cols: usize,
+    },
+    /// Columns of a batch buffer with all rows; an input only.
+    AllRows {
         /// The batch buffer.
         buffer: usize,
         /// First column.
@@ -58,10 +108,12 @@ pub enum Place {
         /// Its number.
         index: usize,
     },
-    /// A matrix given at each run with a row for each row of the batch.
+    /// A matrix given at each run with a row for each row of the batch, or as many as an axis is long.
     OutsideRows {
         /// Its number.
         index: usize,
+        /// The axis along which it lies.
+        axis: Option<usize>,
     },
 }
 
@@ -69,9 +121,10 @@ impl Place {
     /// Whether the two share memory.
     fn overlaps(&self, other: &Place) -> bool {
         match (self, other) {
-            (Place::Batch { buffer: a, col: c, cols: n }, Place::Batch { buffer: b, col: d, cols: m }) => {
-                a == b && c < &(d + m) && d < &(c + n)
-            }
+            (
+                Place::Batch { buffer: a, col: c, cols: n } | Place::AllRows { buffer: a, col: c, cols: n },
+                Place::Batch { buffer: b, col: d, cols: m } | Place::AllRows { buffer: b, col: d, cols: m },
+            ) => a == b && c < &(d + m) && d < &(c + n),
             (
                 Place::Fixed { buffer: a, offset: o, rows, cols },
                 Place::Fixed { buffer: b, offset: p, rows: other_rows, cols: other_cols },
@@ -104,6 +157,8 @@ pub enum RowStep {
         inputs: Places,
         /// The buffer of partial sums.
         partial: usize,
+        /// The axis along which the sum's inputs lie.
+        axis: Option<usize>,
     },
 }
 
@@ -116,6 +171,8 @@ pub enum SerialStep {
         id: usize,
         /// The buffer of partial sums.
         partial: usize,
+        /// The axis along which the sum's inputs lie.
+        axis: Option<usize>,
         /// What it writes; always a [`Place::Fixed`].
         output: Place,
     },
@@ -186,8 +243,10 @@ pub struct Phase {
 /// Sizes of all buffers.
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
-    /// Columns of each batch buffer.
-    pub batch: Vec<usize>,
+    /// How many axes there are.
+    pub axes: usize,
+    /// The batch buffers.
+    pub batch: Vec<BatchBuffer>,
     /// Elements of each fixed buffer.
     pub fixed: Vec<usize>,
     /// Elements of one block's partial sum, for each buffer of partial sums.
@@ -214,12 +273,12 @@ pub struct Program {
 
 /// What the steps compute.
 pub trait Kernels: Sync {
-    /// Computes rows `first_row ..` of a row step.
+    /// Computes rows `first_row ..` of a row step, counted as those of its output.
     fn map(&self, id: usize, inputs: &[MatRef<'_>], first_row: usize, output: MatMut<'_>);
-    /// Computes the partial sum of a block of rows from `first_row` on; `inputs` hold just these rows.
+    /// Computes the partial sum of a block of rows from `first_row` on, counted along the axis of the sum; `inputs` hold just these rows.
     fn partial(&self, id: usize, inputs: &[MatRef<'_>], first_row: usize, output: &mut [f32]);
-    /// Combines the partial sums, one row of `partials` for each block of [`ROW_BLOCK`] rows, of a batch of `rows` rows.
-    fn combine(&self, id: usize, partials: MatRef<'_>, rows: usize, output: MatMut<'_>);
+    /// Combines the partial sums, one row of `partials` for each block of [`ROW_BLOCK`] rows of the batch.
+    fn combine(&self, id: usize, partials: MatRef<'_>, rows: RowCounts, output: MatMut<'_>);
     /// Computes a tensor without batch rows.
     fn once(&self, id: usize, inputs: &[MatRef<'_>], rows: usize, output: MatMut<'_>);
     /// Computes rows or columns `range` of a block step's output.
@@ -234,6 +293,7 @@ impl Program {
     pub fn new(layout: Layout, phases: Vec<Phase>, prologue: usize) -> Result<Program, ProgramError> {
         let mut partial_owner = vec![false; layout.partial.len()];
         let fail = |id, rule| Err(ProgramError { id, rule });
+        let known = |axis: &Option<usize>| axis.is_none_or(|axis| axis < layout.axes);
         for (number, phase) in phases.iter().enumerate() {
             for step in &phase.rows {
                 let (id, inputs) = match step {
@@ -247,10 +307,10 @@ impl Program {
                         }
                         (id, inputs)
                     }
-                    RowStep::Partial { id, inputs, partial } => {
+                    RowStep::Partial { id, inputs, partial, axis } => {
                         match partial_owner.get_mut(*partial) {
-                            Some(owned) if !*owned => *owned = true,
-                            _ => return fail(*id, "each buffer of partial sums has one writer"),
+                            Some(owned) if !*owned && known(axis) => *owned = true,
+                            _ => return fail(*id, "each buffer of partial sums has one writer, and a known axis"),
                         }
                         (id, inputs)
                     }
@@ -260,12 +320,16 @@ impl Program {
                 }
                 for input in inputs {
                     check_place(&layout, *id, input)?;
+                    let written = |step: &RowStep| matches!(step, RowStep::Map { output, .. } if output.overlaps(input));
+                    if matches!(input, Place::AllRows { .. }) && phase.rows.iter().any(written) {
+                        return fail(*id, "columns of which a row step reads all rows are written in an earlier phase");
+                    }
                 }
             }
             for step in &phase.serial {
                 let (id, output) = match step {
-                    SerialStep::Combine { id, partial, output } => {
-                        if *partial >= layout.partial.len() {
+                    SerialStep::Combine { id, partial, axis, output } => {
+                        if *partial >= layout.partial.len() || !known(axis) {
                             return fail(*id, "the buffer of partial sums exists");
                         }
                         (id, output)
@@ -305,22 +369,23 @@ impl Program {
         Ok(Program { layout, phases, prologue, has_partials })
     }
 
-    /// Bytes of all buffers for a batch of `rows` rows.
-    pub fn bytes(&self, rows: usize) -> usize {
-        let batch: usize = self.layout.batch.iter().map(|cols| cols * rows).sum();
-        let partial: usize = self.layout.partial.iter().map(|cols| cols * rows.div_ceil(ROW_BLOCK)).sum();
+    /// Bytes of all buffers for a batch.
+    pub fn bytes(&self, extent: Extent<'_>) -> usize {
+        let batch: usize = self.layout.batch.iter().map(|buffer| buffer.cols * extent.rows * extent.length(buffer.axis)).sum();
+        let partial: usize = self.layout.partial.iter().map(|cols| cols * extent.rows.div_ceil(ROW_BLOCK)).sum();
         4 * (batch + partial + self.layout.fixed.iter().sum::<usize>())
     }
 
     /// The tiles of a batch, by their first rows, and its end. They are as large as suits the cache; the last ones are smaller, so that
     /// threads come to the end together. Where there are sums over rows they are whole numbers of blocks.
     fn tiles(&self, rows: usize, threads: usize) -> Vec<usize> {
+        let most = if self.layout.batch.iter().any(|buffer| buffer.axis.is_some()) { AXIS_TILE_ROWS } else { TILE_ROWS };
         let mut starts = vec![0];
         let mut first = 0;
         while first < rows {
             let left = rows - first;
-            first += match (left > TILE_ROWS * threads, self.has_partials) {
-                (true, _) => TILE_ROWS,
+            first += match (left > most * threads, self.has_partials) {
+                (true, _) => most,
                 (false, true) => ROW_BLOCK.min(left),
                 (false, false) => left.div_ceil(threads).next_multiple_of(8).min(left),
             };
@@ -332,9 +397,13 @@ impl Program {
 
 fn check_place(layout: &Layout, id: usize, place: &Place) -> Result<(), ProgramError> {
     let fits = match place {
-        Place::Batch { buffer, col, cols } => layout.batch.get(*buffer).is_some_and(|width| col + cols <= *width),
+        Place::Batch { buffer, col, cols } | Place::AllRows { buffer, col, cols } => {
+            let inside = |buffer: &BatchBuffer| col + cols <= buffer.cols && buffer.axis.is_none_or(|axis| axis < layout.axes);
+            layout.batch.get(*buffer).is_some_and(inside)
+        }
         Place::Fixed { buffer, offset, rows, cols } => layout.fixed.get(*buffer).is_some_and(|length| offset + rows * cols <= *length),
-        Place::Outside { .. } | Place::OutsideRows { .. } => true,
+        Place::OutsideRows { axis, .. } => axis.is_none_or(|axis| axis < layout.axes),
+        Place::Outside { .. } => true,
     };
     if fits { Ok(()) } else { Err(ProgramError { id, rule: "a place lies inside its buffer" }) }
 }
@@ -361,7 +430,7 @@ mod tests {
                 crate::elementwise::add_assign(output, inputs[0].row(i));
             }
         }
-        fn combine(&self, _: usize, partials: MatRef<'_>, _: usize, mut output: MatMut<'_>) {
+        fn combine(&self, _: usize, partials: MatRef<'_>, _: RowCounts, mut output: MatMut<'_>) {
             output.fill(0.0);
             for i in 0..partials.rows() {
                 crate::elementwise::add_assign(output.row(0), partials.row(i));
@@ -376,15 +445,15 @@ mod tests {
     }
 
     fn program() -> Program {
-        let layout = Layout { batch: vec![3], fixed: vec![3, 40], partial: vec![3] };
+        let layout = Layout { axes: 0, batch: vec![BatchBuffer { cols: 3, axis: None }], fixed: vec![3, 40], partial: vec![3] };
         let batch = Place::Batch { buffer: 0, col: 0, cols: 3 };
         let total = Place::Fixed { buffer: 0, offset: 0, rows: 1, cols: 3 };
         let phase = Phase {
             rows: vec![
-                RowStep::Map { id: 0, inputs: vec![Place::OutsideRows { index: 0 }], output: batch },
-                RowStep::Partial { id: 1, inputs: vec![batch], partial: 0 },
+                RowStep::Map { id: 0, inputs: vec![Place::OutsideRows { index: 0, axis: None }], output: batch },
+                RowStep::Partial { id: 1, inputs: vec![batch], partial: 0, axis: None },
             ],
-            serial: vec![SerialStep::Combine { id: 1, partial: 0, output: total }],
+            serial: vec![SerialStep::Combine { id: 1, partial: 0, axis: None, output: total }],
             blocks: vec![BlockStep {
                 id: 2,
                 inputs: vec![batch, total],
@@ -402,9 +471,9 @@ mod tests {
         let mut results = Vec::new();
         for threads in [1, 2, 3, 7] {
             let pool = Pool::new(threads).expect("threads");
-            let mut arena = Arena::new(program(), 10);
+            let mut arena = Arena::new(program(), Extent { rows: 10, lengths: &[] });
             for _ in 0..3 {
-                arena.run(&Doubling, &[MatRef::new(&data, rows, 3)], rows, Part::Whole, &pool);
+                arena.run(&Doubling, &[MatRef::new(&data, rows, 3)], Extent { rows, lengths: &[] }, Part::Whole, &pool);
             }
             let total = arena.view(Place::Fixed { buffer: 0, offset: 0, rows: 1, cols: 3 }).to_vec();
             let spread = arena.view(Place::Fixed { buffer: 1, offset: 0, rows: 20, cols: 2 }).to_vec();
@@ -416,7 +485,7 @@ mod tests {
 
     #[test]
     fn programs_that_share_wrongly_are_refused() {
-        let layout = Layout { batch: vec![4], fixed: vec![4], partial: vec![] };
+        let layout = Layout { axes: 0, batch: vec![BatchBuffer { cols: 4, axis: None }], fixed: vec![4], partial: vec![] };
         let place = |col| Place::Batch { buffer: 0, col, cols: 2 };
         let map = |input, output| {
             let phase = Phase { rows: vec![RowStep::Map { id: 5, inputs: vec![input], output }], ..Phase::default() };
@@ -425,6 +494,17 @@ mod tests {
         assert_eq!(map(place(0), place(2)), None);
         assert_eq!(map(place(0), place(1)), Some(5), "reads what it writes");
         assert_eq!(map(place(0), place(3)), Some(5), "outside of the buffer");
+        let all_rows = |col| Place::AllRows { buffer: 0, col, cols: 2 };
+        let phase = |second| Phase {
+            rows: vec![
+                RowStep::Map { id: 5, inputs: vec![], output: place(0) },
+                RowStep::Map { id: 6, inputs: vec![second], output: place(2) },
+            ],
+            ..Phase::default()
+        };
+        let refused = |phase| Program::new(layout.clone(), vec![phase], 0).err().map(|error| error.id);
+        assert_eq!(refused(phase(place(0))), None);
+        assert_eq!(refused(phase(all_rows(0))), Some(6), "reads all rows of what other tiles write");
         assert_eq!(map(place(0), Place::Fixed { buffer: 0, offset: 0, rows: 1, cols: 2 }), Some(5), "rows into a fixed buffer");
     }
 }
