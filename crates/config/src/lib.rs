@@ -15,6 +15,7 @@
 
 mod diagnostic;
 mod edit;
+pub mod expression;
 mod features;
 mod lints;
 mod path;

@@ -1,6 +1,7 @@
 //! A config that has been read: the message, and where each of its values stands.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -109,6 +110,23 @@ impl Pipeline {
         self.diagnostic(Severity::Warning, path, message)
     }
 
+    /// An error at some bytes of the text at a path, such as a part of an expression. Where the text is written with escapes or in
+    /// pieces, the whole of it is the place.
+    #[must_use]
+    pub fn error_within(&self, path: &str, bytes: Range<usize>, message: impl Into<String>) -> Diagnostic {
+        if let Place::Text(range) = self.place(&path::parse(path).unwrap_or_default())
+            && let Some(inner) = plainly_quoted(&self.source.text()[range.clone()])
+            && bytes.end <= inner.len()
+        {
+            let start = range.start + 1;
+            let whole = self.source.span(&range);
+            let span = self.source.span(&(start + bytes.start..start + bytes.end));
+            debug_assert_eq!(span.line, whole.line);
+            return Diagnostic::error(span, message).with_source_line(self.source.line(whole.line));
+        }
+        self.error(path, message)
+    }
+
     fn diagnostic(&self, severity: Severity, path: &str, message: impl Into<String>) -> Diagnostic {
         let (span, source_line) = self.find(path);
         let diagnostic = match severity {
@@ -165,6 +183,13 @@ impl Pipeline {
         let Ok(steps) = path::parse(path) else { return false };
         edit::is_set(&self.message, &steps)
     }
+}
+
+/// What stands between the quotes of a text that is written as it is.
+fn plainly_quoted(text: &str) -> Option<&str> {
+    let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+    let inner = text[1..].strip_suffix(quote)?;
+    (!inner.contains(['\\', '\n', quote])).then_some(inner)
 }
 
 fn from_json(source: &Source) -> Result<DynamicMessage, Diagnostics> {
