@@ -1,5 +1,6 @@
 //! Every operation's gradient against central differences, with a random upstream gradient.
 
+use rankmill_graph::ops::attention::{Attention, Masks};
 use rankmill_graph::ops::axis::{
     ConcatAlong, FromAxis, MaxAlong, PartAlong, PositionMask, RepeatAlong, SoftmaxAlong, SumAlong, ToAxis, Where,
 };
@@ -13,6 +14,7 @@ use rankmill_graph::ops::layer_norm::LayerNorm;
 use rankmill_graph::ops::leaf::{DenseInput, Parameter};
 use rankmill_graph::ops::loss::SigmoidCrossEntropy;
 use rankmill_graph::ops::matmul::MatMul;
+use rankmill_graph::ops::positions::{LastPosition, PositionRows};
 use rankmill_graph::ops::reduce::{HalfSquareSum, OverRows, SumColumns};
 use rankmill_graph::ops::sum::Sum;
 use rankmill_graph::ops::unary::Unary;
@@ -336,6 +338,43 @@ fn along_axes() {
         let part = h.graph.add(PartAlong { before: vec![None], axis: Some(axis) }, &[joined])?;
         let part = flat(h, part, 4)?;
         h.graph.add(Concat, &[largest, part])
+    });
+    for (masks, heads) in [
+        (Masks::default(), 1),
+        (Masks { keys: true, ..Masks::default() }, 2),
+        (Masks { queries: true, ..Masks::default() }, 2),
+        (Masks { causal: true, ..Masks::default() }, 4),
+        (Masks { keys: true, queries: true, causal: true }, 1),
+    ] {
+        check(&format!("attention, {heads} heads, {masks:?}"), |h| {
+            let (q, k, v) = (along(h)?, along(h)?, along(h)?);
+            let axis = h.graph.axis(Length::Fed(0));
+            let lengths = h.graph.add(Fill { shape: Shape::fixed(&[1]), value: 3.0 }, &[])?;
+            let lengths = h.graph.add(RepeatRow { scaling: Scaling::One, axis: None }, &[lengths])?;
+            let mask = h.graph.add(PositionMask { axis }, &[lengths])?;
+            let op = Attention { heads, queries: Some(axis), keys: Some(axis), scale: 0.7, masks, penalty: -1e4 };
+            let mut inputs = vec![q, k, v];
+            inputs.extend(std::iter::repeat_n(mask, usize::from(masks.keys) + usize::from(masks.queries)));
+            let y = h.graph.add(op, &inputs)?;
+            flat(h, y, 4)
+        });
+    }
+    check("attention of one query", |h| {
+        let (q, k, v) = (h.rows(4)?, along(h)?, along(h)?);
+        let axis = h.graph.axis(Length::Fed(0));
+        let op = Attention { heads: 2, queries: None, keys: Some(axis), scale: 1.0, masks: Masks::default(), penalty: 0.0 };
+        h.graph.add(op, &[q, k, v])
+    });
+    check("a table of positions, and the last position", |h| {
+        let x = along(h)?;
+        let axis = h.graph.axis(Length::Fed(0));
+        let table = h.parameter(&[3, 4])?;
+        let rows = h.graph.add(PositionRows { axis }, &[table])?;
+        let x = h.graph.add(Binary::Add, &[x, rows])?;
+        let x = h.graph.add(Unary::Square, &[x])?;
+        let last = h.graph.add(LastPosition, &[x])?;
+        let all = flat(h, x, 4)?;
+        h.graph.add(Concat, &[last, all])
     });
     check("all rows", |h| {
         let x = h.rows(2)?;

@@ -66,8 +66,9 @@ impl ModelSummary {
         let copies = 1 + optimizer.slots().len() as u64;
         let tables = || inference.graph.parameters().iter().filter(|slot| is_table(&slot.name)).map(|slot| slot.shape.dims[0] as u64);
         let table_rows: u64 = tables().sum();
-        let buffers =
-            |graph: &Graph, outputs: &[Value], rows: usize| Executor::new(graph.clone(), outputs, 0, Precision::F32).bytes(rows, &[]) as u64;
+        let buffers = |graph: &Graph, outputs: &[Value], rows: usize| {
+            Executor::new(graph.clone(), outputs, 0, Precision::F32).bytes(rows, &[]) as u64
+        };
         // Scored are the golden rows of checkpoints, and batches if the config has something to evaluate on.
         let scored = if pipeline.proto.eval_path.is_some() { batch_size } else { GOLDEN_ROWS };
         let planned = buffers(&training.graph, &step_outputs(&training, Keep::Needed), batch_size)

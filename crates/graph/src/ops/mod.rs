@@ -1,5 +1,6 @@
 //! The operations, one file each (an operation and those that its gradient needs share a file).
 
+pub mod attention;
 pub mod axis;
 pub mod batch_norm;
 pub mod binary;
@@ -12,6 +13,7 @@ pub mod leaf;
 pub mod lookup;
 pub mod loss;
 pub mod matmul;
+pub mod positions;
 pub mod reduce;
 pub mod sum;
 pub mod unary;

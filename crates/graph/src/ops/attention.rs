@@ -1,0 +1,258 @@
+//! Scaled dot-product attention of several heads (Vaswani et al. 2017) within each row of the batch, without its `[B, L, L]` tensors.
+//!
+//! For each head `S = scale·Q·Kᵀ + penalties`, `P = softmax(S)` over the keys, `Y = P·V`. The penalties are added numbers, as in TensorFlow,
+//! not minus infinity: a query all of whose keys are hidden attends to all of them, evenly if rounding takes its scores away.
+//!
+//! Backward, `P` being computed again: `dV = Pᵀ·dY`, `dP = dY·Vᵀ`, `dS = P ⊙ (dP - Σ P ⊙ dP)`, `dQ = scale·dS·K`, `dK = scale·dSᵀ·Q`.
+
+use rankmill_kernels::elementwise::add_scaled;
+use rankmill_kernels::reduce::dot;
+use rankmill_kernels::view::{MatMut, MatRef};
+
+use crate::differentiate::Backward;
+use crate::graph::{GraphError, Value};
+use crate::op::{Context, Cost, InputGradients, Op};
+use crate::shape::{Axis, Shape};
+
+/// What is hidden from whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Masks {
+    /// A column for the keys, 0 where one is hidden.
+    pub keys: bool,
+    /// A column for the queries: where it is 0, all keys are hidden from the query.
+    pub queries: bool,
+    /// Each query sees keys up to its own position only.
+    pub causal: bool,
+}
+
+/// Attention: `Q [B, M, H·k]`, `K [B, L, H·k]`, `V [B, L, H·v]`, then the columns of the masks, keys first → `[B, M, H·v]`. Tensors without
+/// an axis are one position.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attention {
+    /// H.
+    pub heads: usize,
+    /// The axis of the queries.
+    pub queries: Option<Axis>,
+    /// The axis of keys and values.
+    pub keys: Option<Axis>,
+    /// Factor on the products.
+    pub scale: f32,
+    /// What is hidden.
+    pub masks: Masks,
+    /// What hiding adds to a score, such as -10⁴.
+    pub penalty: f32,
+}
+
+/// The tensors of one row of the batch.
+struct Row<'a> {
+    q: MatRef<'a>,
+    k: MatRef<'a>,
+    v: MatRef<'a>,
+    key_mask: Option<MatRef<'a>>,
+    query_mask: Option<MatRef<'a>>,
+}
+
+/// How many positions a row of the batch has.
+#[derive(Clone, Copy)]
+struct Lengths {
+    queries: usize,
+    keys: usize,
+}
+
+impl Attention {
+    fn row<'a>(&self, inputs: &[MatRef<'a>], i: usize, lengths: Lengths) -> Row<'a> {
+        let queries = |input: &MatRef<'a>| input.rows_range(i * lengths.queries, lengths.queries);
+        let keys = |input: &MatRef<'a>| input.rows_range(i * lengths.keys, lengths.keys);
+        let query_mask = 3 + usize::from(self.masks.keys);
+        Row {
+            q: queries(&inputs[0]),
+            k: keys(&inputs[1]),
+            v: keys(&inputs[2]),
+            key_mask: self.masks.keys.then(|| keys(&inputs[3])),
+            query_mask: self.masks.queries.then(|| queries(&inputs[query_mask])),
+        }
+    }
+
+    /// The probabilities of one head: `p [M, L]`, row by row.
+    fn probabilities(&self, row: &Row<'_>, head: usize, p: &mut [f32]) {
+        let keys = row.k.rows();
+        let columns = head * (row.q.cols() / self.heads)..(head + 1) * (row.q.cols() / self.heads);
+        for (i, scores) in p.chunks_exact_mut(keys).enumerate() {
+            let q = &row.q.row(i)[columns.clone()];
+            let all_hidden = row.query_mask.is_some_and(|mask| mask.row(i)[0] == 0.0);
+            for (j, score) in scores.iter_mut().enumerate() {
+                let hidden = all_hidden || row.key_mask.is_some_and(|mask| mask.row(j)[0] == 0.0) || (self.masks.causal && j > i);
+                let penalty = if hidden { self.penalty } else { 0.0 };
+                *score = self.scale * dot(q, &row.k.row(j)[columns.clone()]) + penalty;
+            }
+            softmax(scores);
+        }
+    }
+
+    fn lengths(&self, context: &Context<'_>) -> Lengths {
+        Lengths { queries: context.length(self.queries), keys: context.length(self.keys) }
+    }
+
+    fn check(&self, inputs: &[&Shape]) -> Result<(), String> {
+        let count = 3 + usize::from(self.masks.keys) + usize::from(self.masks.queries);
+        let [q, k, v, masks @ ..] = inputs else { return Err("attention needs queries, keys and values".to_owned()) };
+        if inputs.len() < count || inputs.iter().any(|shape| !shape.batch || shape.dims.len() != 1) {
+            return Err("attention needs queries, keys, values and its masks, each a row of numbers for each position".to_owned());
+        }
+        if q.width() != k.width() || q.width() % self.heads != 0 || v.width() % self.heads != 0 {
+            return Err(format!("queries and keys need one width, and all widths are divided among {} heads", self.heads));
+        }
+        if q.axis != self.queries || k.axis != self.keys || v.axis != self.keys {
+            return Err("queries, keys and values need the positions they were announced with".to_owned());
+        }
+        let owners = [(self.masks.keys, k), (self.masks.queries, q)];
+        let owners = owners.iter().filter(|(is_set, _)| *is_set).map(|(_, owner)| owner.with_dims(&[1]));
+        if owners.zip(masks).any(|(wanted, mask)| wanted != **mask) {
+            return Err("a mask is a column with a number for each position".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Softmax in place.
+fn softmax(scores: &mut [f32]) {
+    let largest = scores.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+    let mut total = 0.0;
+    for score in scores.iter_mut() {
+        *score = (*score - largest).exp();
+        total += *score;
+    }
+    scores.iter_mut().for_each(|score| *score /= total);
+}
+
+impl Op for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        self.check(inputs)?;
+        Ok(inputs[0].with_dims(&inputs[2].dims))
+    }
+
+    fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        output.fill(0.0);
+        let lengths = self.lengths(context);
+        let mut p = vec![0.0; lengths.queries * lengths.keys];
+        let width = inputs[2].cols() / self.heads;
+        for i in 0..output.rows() / lengths.queries {
+            let row = self.row(inputs, i, lengths);
+            let mut y = output.rows_range(i * lengths.queries, lengths.queries);
+            for head in 0..self.heads {
+                let columns = head * width..(head + 1) * width;
+                self.probabilities(&row, head, &mut p);
+                for (m, p) in p.chunks_exact(lengths.keys).enumerate() {
+                    let y = &mut y.row(m)[columns.clone()];
+                    p.iter().enumerate().for_each(|(j, p)| add_scaled(y, *p, &row.v.row(j)[columns.clone()]));
+                }
+            }
+        }
+    }
+
+    fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+        let mut gradients = vec![None; inputs.len()];
+        for (i, of) in [Operand::Queries, Operand::Keys, Operand::Values].into_iter().enumerate() {
+            if backward.wants(inputs[i]) {
+                let inputs: Vec<Value> = inputs.iter().copied().chain([upstream]).collect();
+                gradients[i] = Some(backward.add(AttentionGradient { attention: *self, of }, &inputs)?);
+            }
+        }
+        Ok(gradients)
+    }
+
+    /// Of one key for each query: how many there are is not known here.
+    fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {
+        Cost { flops_per_row: 2.0 * (inputs[0].width() + inputs[2].width()) as f64 }
+    }
+}
+
+/// What a gradient is with respect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// Q.
+    Queries,
+    /// K.
+    Keys,
+    /// V.
+    Values,
+}
+
+/// A gradient of [`Attention`]: its inputs, then the upstream gradient.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionGradient {
+    /// The attention.
+    pub attention: Attention,
+    /// With respect to what.
+    pub of: Operand,
+}
+
+impl AttentionGradient {
+    /// `scale·dS` of one head in place of its probabilities `p [M, L]`.
+    fn scores(&self, row: &Row<'_>, dy: &MatRef<'_>, head: usize, p: &mut [f32], dp: &mut [f32]) {
+        let width = row.v.cols() / self.attention.heads;
+        let columns = head * width..(head + 1) * width;
+        for (m, p) in p.chunks_exact_mut(dp.len()).enumerate() {
+            let dy = &dy.row(m)[columns.clone()];
+            dp.iter_mut().enumerate().for_each(|(j, dp)| *dp = dot(dy, &row.v.row(j)[columns.clone()]));
+            let common = dot(p, dp);
+            p.iter_mut().zip(&*dp).for_each(|(p, dp)| *p *= self.attention.scale * (dp - common));
+        }
+    }
+}
+
+impl Op for AttentionGradient {
+    fn name(&self) -> &'static str {
+        match self.of {
+            Operand::Queries => "attention gradient (queries)",
+            Operand::Keys => "attention gradient (keys)",
+            Operand::Values => "attention gradient (values)",
+        }
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        self.attention.check(inputs)?;
+        Ok(inputs[self.of as usize].clone())
+    }
+
+    fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        output.fill(0.0);
+        let attention = &self.attention;
+        let lengths = attention.lengths(context);
+        let mut p = vec![0.0; lengths.queries * lengths.keys];
+        let mut dp = vec![0.0; lengths.keys];
+        let upstream = inputs.last().expect("inferred before");
+        let own = if self.of == Operand::Queries { lengths.queries } else { lengths.keys };
+        let width = output.cols() / attention.heads;
+        for i in 0..output.rows() / own {
+            let row = attention.row(inputs, i, lengths);
+            let dy = upstream.rows_range(i * lengths.queries, lengths.queries);
+            let mut dx = output.rows_range(i * own, own);
+            for head in 0..attention.heads {
+                let columns = head * width..(head + 1) * width;
+                attention.probabilities(&row, head, &mut p);
+                if self.of != Operand::Values {
+                    self.scores(&row, &dy, head, &mut p, &mut dp);
+                }
+                for (m, p) in p.chunks_exact(lengths.keys).enumerate() {
+                    for (j, p) in p.iter().enumerate() {
+                        let (to, from) = match self.of {
+                            Operand::Queries => (m, row.k.row(j)),
+                            Operand::Keys => (j, row.q.row(m)),
+                            Operand::Values => (j, dy.row(m)),
+                        };
+                        add_scaled(&mut dx.row(to)[columns.clone()], *p, &from[columns.clone()]);
+                    }
+                }
+            }
+        }
+    }
+
+    fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {
+        Cost { flops_per_row: 2.0 * (2 * inputs[0].width() + inputs[2].width()) as f64 }
+    }
+}
