@@ -98,6 +98,28 @@ impl Pipeline {
         groups
     }
 
+    /// The features that sequence groups name, those of feature groups and of `seq_att_groups`, each with the place of its name.
+    #[must_use]
+    pub fn sequence_group_features(&self) -> Vec<(&str, String)> {
+        let Some(model) = &self.proto.model_config else { return Vec::new() };
+        let mut groups = Vec::new();
+        for (at, group) in model.feature_groups.iter().enumerate() {
+            let path = format!("model_config.feature_groups[{at}].sequence_features");
+            groups.extend(group.sequence_features.iter().enumerate().map(|(at, group)| (group, format!("{path}[{at}]"))));
+        }
+        groups.extend(model.seq_att_groups.iter().enumerate().map(|(at, group)| (group, format!("model_config.seq_att_groups[{at}]"))));
+        let mut features = Vec::new();
+        for (group, path) in groups {
+            for (at, map) in group.seq_att_map.iter().enumerate() {
+                for (names, field) in [(&map.key, "key"), (&map.hist_seq, "hist_seq"), (&map.aux_hist_seq, "aux_hist_seq")] {
+                    let place = |(name_at, name)| (String::as_str(name), format!("{path}.seq_att_map[{at}].{field}[{name_at}]"));
+                    features.extend(names.iter().enumerate().map(place));
+                }
+            }
+        }
+        features
+    }
+
     /// The columns of the input, in their order.
     #[must_use]
     pub fn input_fields(&self) -> Vec<InputField<'_>> {

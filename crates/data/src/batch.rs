@@ -31,6 +31,8 @@ pub enum Column {
     Ids(IdColumn),
     /// Numbers that go into the model as they are.
     Dense(DenseColumn),
+    /// Ids or numbers at each of a row's positions.
+    Sequence(SequenceColumn),
 }
 
 /// `width` numbers per row, row after row.
@@ -40,6 +42,97 @@ pub struct DenseColumn {
     pub width: usize,
     /// `rows * width` numbers.
     pub values: Vec<f32>,
+}
+
+impl DenseColumn {
+    /// The numbers of one row.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[must_use]
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.width..(row + 1) * self.width]
+    }
+}
+
+/// Sequences: row `i` has the positions `offsets[i]..offsets[i + 1]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SequenceColumn {
+    /// Where each row's positions start; one more entry than rows.
+    pub offsets: Vec<u32>,
+    /// The length L that TensorFlow pads this batch to: at least the positions of any row, and more where rows end with positions
+    /// that have no value.
+    pub longest: usize,
+    /// What is at the positions of all rows, one after the other.
+    pub positions: Positions,
+}
+
+/// What is at each position of a sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Positions {
+    /// Any number of rows of an embedding table.
+    Ids(IdColumn),
+    /// Numbers.
+    Dense(DenseColumn),
+}
+
+impl SequenceColumn {
+    /// The number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// The number of positions of a row.
+    ///
+    /// # Panics
+    /// If the batch has no such row.
+    #[must_use]
+    pub fn length(&self, row: usize) -> usize {
+        (self.offsets[row + 1] - self.offsets[row]) as usize
+    }
+
+    /// The positions of all rows with every row cut or filled up to `length`: position `row * length + i` is the row's i-th, without
+    /// ids or with zeros where the row is shorter.
+    #[must_use]
+    pub fn padded(&self, length: usize) -> Positions {
+        match &self.positions {
+            Positions::Ids(column) => Positions::Ids(self.padded_ids(column, length)),
+            Positions::Dense(column) => Positions::Dense(self.padded_numbers(column, length)),
+        }
+    }
+
+    fn padded_ids(&self, column: &IdColumn, length: usize) -> IdColumn {
+        let mut offsets = Vec::with_capacity(self.rows() * length + 1);
+        let mut ids = Vec::with_capacity(column.ids.len());
+        let mut weights = column.weights.as_ref().map(|weights| Vec::with_capacity(weights.len()));
+        offsets.push(0);
+        for row in 0..self.rows() {
+            let first = self.offsets[row] as usize;
+            let count = self.length(row).min(length);
+            let (from, to) = (column.offsets[first], column.offsets[first + count]);
+            let shift = ids.len() as u32;
+            offsets.extend(column.offsets[first + 1..=first + count].iter().map(|offset| offset - from + shift));
+            ids.extend_from_slice(&column.ids[from as usize..to as usize]);
+            if let (Some(weights), Some(all)) = (&mut weights, &column.weights) {
+                weights.extend_from_slice(&all[from as usize..to as usize]);
+            }
+            offsets.resize((row + 1) * length + 1, ids.len() as u32);
+        }
+        IdColumn { offsets, ids, weights }
+    }
+
+    fn padded_numbers(&self, column: &DenseColumn, length: usize) -> DenseColumn {
+        let width = column.width;
+        let mut values = Vec::with_capacity(self.rows() * length * width);
+        for row in 0..self.rows() {
+            let first = self.offsets[row] as usize;
+            let count = self.length(row).min(length);
+            values.extend_from_slice(&column.values[first * width..(first + count) * width]);
+            values.resize((row + 1) * length * width, 0.0);
+        }
+        DenseColumn { width, values }
+    }
 }
 
 /// The raw text of one input column: row `i` is `bytes[offsets[i]..offsets[i + 1]]`.
@@ -78,7 +171,7 @@ pub struct Observed {
 pub struct FeatureCounts {
     /// Rows without a value: an empty field, no tags, or -1 where that means missing.
     pub missing: u64,
-    /// Values outside `num_buckets` or the vocabulary.
+    /// Values outside `num_buckets` or the vocabulary, and values of a key beyond `lookup_max_sel_elem_num`.
     pub out_of_range: u64,
 }
 
@@ -102,6 +195,17 @@ pub struct FeatureSpec {
     pub embedding_name: Option<String>,
     /// How the table starts, if the config says so.
     pub initializer: Option<proto::Initializer>,
+    /// What only sequences have.
+    pub sequence: Option<SequenceSpec>,
+}
+
+/// What the model needs to know of a sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SequenceSpec {
+    /// `max_seq_len`: where sequences are handed on as such they are cut at it (EasyRec behaviour 116); combiners do not read it.
+    pub max_seq_len: Option<usize>,
+    /// How the positions become one vector; `None` adds up all ids of a row by the feature's [`Combiner`].
+    pub combiner: Option<proto::SequenceCombiner>,
 }
 
 /// The kind of a feature's column.
@@ -117,6 +221,18 @@ pub enum FeatureKind {
     /// Numbers.
     Dense {
         /// Numbers per row.
+        width: usize,
+    },
+    /// Ids below `rows` at each position of a sequence.
+    IdSequence {
+        /// Rows of the embedding table.
+        rows: usize,
+        /// Whether each id has a weight.
+        weighted: bool,
+    },
+    /// Numbers at each position of a sequence.
+    DenseSequence {
+        /// Numbers per position.
         width: usize,
     },
 }

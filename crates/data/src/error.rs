@@ -101,6 +101,14 @@ pub enum Rule {
     TagNotInteger { tag: String },
     #[error("has the tag \"{tag}\", which does not have exactly one \"{separator}\" between key and weight")]
     KeyValue { tag: String, separator: String },
+    #[error("has the value \"{value}\", which is not an INT64; sequences with num_buckets are whole numbers")]
+    PositionNotInteger { value: String },
+    #[error("has {found} positions; sequence_length allows {allowed}")]
+    TooManyPositions { allowed: usize, found: usize },
+    #[error("has the entry \"{entry}\", which is not one key and one value with \"{separator}\" between them")]
+    MapEntry { entry: String, separator: String },
+    #[error("is the number of combinations, which is above {most}")]
+    TooManyCombinations { most: usize },
     #[error("has the weight \"{weight}\", which is not a number")]
     WeightNotNumber { weight: String },
     #[error("has {weights} weights for the {ids} ids of `{feature}`")]
@@ -150,6 +158,10 @@ impl Rule {
             Rule::EmptyNumber => "empty where a number is needed",
             Rule::TagNotInteger { .. } => "a tag that is not an INT32",
             Rule::KeyValue { .. } => "a tag without exactly one key and weight",
+            Rule::PositionNotInteger { .. } => "a position that is not an INT64",
+            Rule::TooManyPositions { .. } => "more positions than sequence_length",
+            Rule::MapEntry { .. } => "an entry of a map without exactly one key and value",
+            Rule::TooManyCombinations { .. } => "too many combinations",
             Rule::WeightNotNumber { .. } => "a weight that is not a number",
             Rule::WeightCount { .. } => "as many weights as ids are needed",
             Rule::ElementNotNumber { .. } => "an element that is not a number",

@@ -15,7 +15,10 @@ mod sources;
 mod statistics;
 pub mod synth;
 
-pub use batch::{Column, Combiner, DenseColumn, FeatureBatch, FeatureCounts, FeatureKind, FeatureSpec, KeptColumn, Observed};
+pub use batch::{
+    Column, Combiner, DenseColumn, FeatureBatch, FeatureCounts, FeatureKind, FeatureSpec, KeptColumn, Observed, Positions, SequenceColumn,
+    SequenceSpec,
+};
 pub use error::{DataError, Report, Rule, SkippedCause, shown};
 pub use features::{FeatureSet, OnError};
 pub use rankmill_kernels::ids::IdColumn;

@@ -321,11 +321,13 @@ fn line_order(options: &ReaderOptions) -> (LineOrder, u64) {
     }
 }
 
-/// How many batches may wait: an id column is taken for three ids a row, a kept text for 64 bytes.
+/// How many batches may wait: an id column is taken for three ids a row, a sequence for 32 positions, a kept text for 64 bytes.
 fn prefetched_batches(options: &ReaderOptions, features: &FeatureSet) -> usize {
     let column = |kind| match kind {
         FeatureKind::Ids { weighted, .. } => 4 + 3 * if weighted { 8 } else { 4 },
         FeatureKind::Dense { width } => 4 * width,
+        FeatureKind::IdSequence { weighted, .. } => 4 + 32 * if weighted { 12 } else { 8 },
+        FeatureKind::DenseSequence { width } => 4 + 32 * 4 * width,
     };
     let columns: usize = features.specs().iter().map(|spec| column(spec.kind)).sum();
     let row = columns + 8 * (features.label_names().len() + features.key_names().len()) + 68 * options.keep.len();

@@ -1,8 +1,10 @@
 //! What the features looked like over a run: missing values, values out of range, features that never change.
 
+use std::ops::Range;
+
 use rankmill_kernels::ids::IdColumn;
 
-use crate::batch::{Column, FeatureBatch, FeatureSpec};
+use crate::batch::{Column, DenseColumn, FeatureBatch, FeatureSpec, Positions, SequenceColumn};
 
 /// Counts over all batches that were observed.
 #[derive(Clone, Debug)]
@@ -38,6 +40,7 @@ enum Constancy {
 enum RowValue {
     Ids(Vec<u32>, Option<Vec<f32>>),
     Dense(Vec<f32>),
+    Sequence(Vec<RowValue>),
 }
 
 impl Statistics {
@@ -82,33 +85,62 @@ impl Statistics {
     }
 }
 
-fn span(column: &IdColumn, row: usize) -> std::ops::Range<usize> {
+fn span(column: &IdColumn, row: usize) -> Range<usize> {
+    column.offsets[row] as usize..column.offsets[row + 1] as usize
+}
+
+/// The positions of a row of sequences.
+fn positions(column: &SequenceColumn, row: usize) -> Range<usize> {
     column.offsets[row] as usize..column.offsets[row + 1] as usize
 }
 
 impl RowValue {
     fn of(column: &Column, row: usize) -> RowValue {
         match column {
-            Column::Ids(ids) => {
-                let weights = ids.weights.as_ref().map(|weights| weights[span(ids, row)].to_vec());
-                RowValue::Ids(ids.ids[span(ids, row)].to_vec(), weights)
-            }
-            Column::Dense(dense) => RowValue::Dense(dense.values[row * dense.width..(row + 1) * dense.width].to_vec()),
+            Column::Ids(ids) => RowValue::of_ids(ids, row),
+            Column::Dense(dense) => RowValue::Dense(dense.row(row).to_vec()),
+            Column::Sequence(sequence) => RowValue::Sequence(
+                positions(sequence, row)
+                    .map(|position| match &sequence.positions {
+                        Positions::Ids(ids) => RowValue::of_ids(ids, position),
+                        Positions::Dense(dense) => RowValue::Dense(dense.row(position).to_vec()),
+                    })
+                    .collect(),
+            ),
         }
+    }
+
+    fn of_ids(column: &IdColumn, row: usize) -> RowValue {
+        let weights = column.weights.as_ref().map(|weights| weights[span(column, row)].to_vec());
+        RowValue::Ids(column.ids[span(column, row)].to_vec(), weights)
     }
 
     fn is(&self, column: &Column, row: usize) -> bool {
         match (self, column) {
-            (RowValue::Ids(value, weights), Column::Ids(ids)) => {
-                *value == ids.ids[span(ids, row)]
-                    && match (weights, &ids.weights) {
-                        (Some(weights), Some(all)) => *weights == all[span(ids, row)],
-                        _ => true,
-                    }
+            (RowValue::Sequence(values), Column::Sequence(sequence)) => {
+                let same = |(value, position): (&RowValue, usize)| match &sequence.positions {
+                    Positions::Ids(ids) => value.is_ids(ids, position),
+                    Positions::Dense(dense) => value.is_dense(dense, position),
+                };
+                values.len() == sequence.length(row) && values.iter().zip(positions(sequence, row)).all(same)
             }
-            (RowValue::Dense(value), Column::Dense(dense)) => *value == dense.values[row * dense.width..(row + 1) * dense.width],
+            (_, Column::Ids(ids)) => self.is_ids(ids, row),
+            (_, Column::Dense(dense)) => self.is_dense(dense, row),
             _ => false,
         }
+    }
+
+    fn is_ids(&self, column: &IdColumn, row: usize) -> bool {
+        let RowValue::Ids(value, weights) = self else { return false };
+        *value == column.ids[span(column, row)]
+            && match (weights, &column.weights) {
+                (Some(weights), Some(all)) => *weights == all[span(column, row)],
+                _ => true,
+            }
+    }
+
+    fn is_dense(&self, column: &DenseColumn, row: usize) -> bool {
+        matches!(self, RowValue::Dense(value) if *value == column.row(row))
     }
 
     fn describe(&self) -> String {
@@ -123,6 +155,8 @@ impl RowValue {
                 let values: Vec<_> = values.iter().map(f32::to_string).collect();
                 format!("the value {}", values.join(", "))
             }
+            RowValue::Sequence(values) if values.is_empty() => "no value".to_string(),
+            RowValue::Sequence(values) => format!("a sequence of length {} that begins with {}", values.len(), values[0].describe()),
         }
     }
 }

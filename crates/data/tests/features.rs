@@ -249,7 +249,7 @@ fn statistics_name_missing_out_of_range_and_constant() {
 #[test]
 fn configs_that_do_not_fit() {
     for (fields, feature, message) in [
-        ("label:INT32 x:STRING", "input_names: 'x' feature_type: SequenceFeature", "SequenceFeature is not supported yet"),
+        ("label:INT32 x:STRING", "input_names: 'x' feature_type: SequenceFeature embedding_dim: 4", "needs hash_bucket_size"),
         ("label:INT32 x:STRING", "input_names: 'x' feature_type: IdFeature embedding_dim: 4", "needs hash_bucket_size"),
         ("label:INT32 x:STRING", "input_names: 'x' feature_type: IdFeature hash_bucket_size: 4", "needs an embedding_dim above 0"),
         ("label:INT32 x:FLOAT", "input_names: 'x' feature_type: IdFeature embedding_dim: 4 hash_bucket_size: 4", "set precision"),

@@ -71,6 +71,7 @@ fn check(case: &Path) -> usize {
         let stem = spec.embedding_name.as_ref().unwrap_or(&spec.table_suffix);
         let rows: Vec<Vec<f32>> = match &batch.columns[at] {
             Column::Dense(dense) => dense.values.chunks(dense.width).map(<[f32]>::to_vec).collect(),
+            Column::Sequence(_) => return 0,
             column => {
                 let path = format!("init/input_layer/{stem}/embedding_weights");
                 let Some(table) = tensor(&trace, &path) else { panic!("{name} has no {path}") };

@@ -4,10 +4,10 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{dense, ids, pipeline, transform};
+use common::{dense, ids, pipeline, sequences, transform};
 use rankmill_data::number::{parse_float32, parse_float64, parse_int32, parse_int64, write_float};
 use rankmill_data::{Origin, Quotes, RawRows, Splitting};
-use rankmill_kernels::fingerprint::{fingerprint64, hash_bucket};
+use rankmill_kernels::fingerprint::{fingerprint_cat64, fingerprint64, hash_bucket};
 use serde_json::Value;
 
 fn vectors(name: &str) -> Value {
@@ -118,6 +118,95 @@ fn tags() {
                 .map(|tag| hash_bucket(tag.as_str().expect("a tag").as_bytes(), 1_000_003) as u32)
                 .collect();
             assert_eq!(*found, expected, "{input:?} at {separator:?}");
+        }
+    }
+}
+
+#[test]
+fn positions_of_sequences() {
+    let vectors = vectors("parse");
+    let inputs: Vec<&str> = vectors["split_inputs"].as_array().expect("inputs").iter().map(|text| text.as_str().expect("text")).collect();
+    for (separator, expected) in vectors["split"].as_object().expect("separators") {
+        let feature =
+            format!("input_names: 's' feature_type: SequenceFeature embedding_dim: 1 hash_bucket_size: 1000003 separator: '{separator}'");
+        let pipeline = pipeline("n:INT32 s:STRING", "", &[&feature]);
+        let lines: Vec<String> = inputs.iter().map(|text| format!("0\t{text}")).collect();
+        let lines: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
+        let found = sequences(&transform(&pipeline, &lines).expect("good rows").columns[0]);
+        let expected = expected["tf.strings.split [SequenceFeature]"].as_array().expect("splits");
+        for ((found, expected), input) in found.iter().zip(expected).zip(&inputs) {
+            let expected: Vec<Vec<u32>> = (expected.as_array().expect("parts").iter())
+                .map(|part| vec![hash_bucket(part.as_str().expect("a part").as_bytes(), 1_000_003) as u32])
+                .collect();
+            assert_eq!(*found, expected, "{input:?} at {separator:?}");
+        }
+    }
+}
+
+/// Whether an input was given to TensorFlow as a dense tensor: those have one word a row.
+fn is_dense(input: &[Vec<&str>]) -> bool {
+    input.iter().all(|words| words.len() == 1)
+}
+
+/// The words of each row of an input.
+fn words(input: &Value) -> Vec<Vec<&str>> {
+    (input.as_array().expect("rows").iter())
+        .map(|row| row.as_array().expect("words").iter().map(|word| word.as_str().expect("text")).collect())
+        .collect()
+}
+
+#[test]
+fn crossed_fingerprints() {
+    const EMPTY_BUCKETS: u64 = (1 << 63) - 1;
+    let mut compared = 0;
+    for case in vectors("sparse_cross_hashed").as_array().expect("cases") {
+        let mut inputs: Vec<_> = case["inputs"].as_array().expect("inputs").iter().map(words).collect();
+        inputs.sort_by_key(|input| is_dense(input));
+        let buckets = case["num_buckets"].as_u64().expect("a count");
+        for (row, expected) in case["output"].as_array().expect("rows").iter().enumerate() {
+            let mut found = vec![0xDECA_FCAF_FE_u64];
+            for input in &inputs {
+                let longer = |&prefix: &u64| input[row].iter().map(move |word| fingerprint_cat64(prefix, fingerprint64(word.as_bytes())));
+                found = found.iter().flat_map(longer).collect();
+            }
+            let found: Vec<u64> = found.iter().map(|hash| hash % if buckets == 0 { EMPTY_BUCKETS } else { buckets }).collect();
+            let expected: Vec<u64> = expected.as_array().expect("ids").iter().map(|id| id.as_u64().expect("an id")).collect();
+            assert_eq!(found, expected, "row {row} of {inputs:?} in {buckets} buckets");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 144);
+}
+
+#[test]
+fn combinations() {
+    for case in vectors("sparse_cross_hashed").as_array().expect("cases") {
+        let inputs: Vec<_> = case["inputs"].as_array().expect("inputs").iter().map(words).collect();
+        let buckets = case["num_buckets"].as_u64().expect("a count");
+        if buckets == 0 {
+            continue;
+        }
+        let dense = inputs.iter().all(|input| is_dense(input));
+        let names = ["a", "b", "c"];
+        let mut feature = format!("feature_type: ComboFeature embedding_dim: 1 hash_bucket_size: {buckets}");
+        for (name, input) in names.iter().zip(&inputs) {
+            feature += &format!(" input_names: '{name}'");
+            feature += if dense { "" } else if is_dense(input) { " combo_input_seps: ''" } else { " combo_input_seps: '|'" };
+        }
+        let lines: Vec<String> = (0..inputs[0].len())
+            .map(|row| {
+                let field = |input: usize| inputs.get(input).map_or(String::new(), |input| input[row].join("|"));
+                format!("0\t{}\t{}\t{}", field(0), field(1), field(2))
+            })
+            .collect();
+        let lines: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
+        let pipeline = pipeline("n:INT32 a:STRING b:STRING c:STRING", "", &[&feature]);
+        let found = ids(&transform(&pipeline, &lines).expect("good rows").columns[0]);
+        let expected: Vec<Vec<u32>> = serde_json::from_value(case["output"].clone()).expect("ids");
+        // An empty word among several is passed over when a text is cut, so only texts without one can be compared.
+        let comparable = |row: &usize| inputs.iter().all(|input| is_dense(input) || !input[*row].contains(&""));
+        for row in (0..found.len()).filter(comparable) {
+            assert_eq!(found[row], expected[row], "row {row} of {inputs:?} in {buckets} buckets");
         }
     }
 }

@@ -30,6 +30,19 @@ pub fn hash_bucket(bytes: &[u8], buckets: u64) -> u64 {
     fingerprint64(bytes) % buckets
 }
 
+/// FarmHash's `FingerprintCat64`: the fingerprint of a sequence whose last element `element` follows one with the fingerprint
+/// `prefix` (EasyRec behaviour 15).
+#[inline]
+#[must_use]
+pub fn fingerprint_cat64(prefix: u64, element: u64) -> u64 {
+    const MUL: u64 = 0xc6a4_a793_5bd1_e995;
+    let mut result = prefix ^ MUL;
+    result ^= shift_mix(element.wrapping_mul(MUL)).wrapping_mul(MUL);
+    result = result.wrapping_mul(MUL);
+    result = shift_mix(result).wrapping_mul(MUL);
+    shift_mix(result)
+}
+
 /// An integer's decimal text, kept on the stack.
 #[derive(Clone, Copy, Debug)]
 pub struct Decimal {

@@ -12,6 +12,8 @@ pub(crate) enum Slot {
     Ids(usize),
     /// A dense matrix of this width.
     Dense(usize, usize),
+    /// A column of sequences.
+    Sequence(usize),
 }
 
 /// The slots of all features: id columns and dense columns are counted apart, labels follow the dense columns, then the sample
@@ -24,7 +26,7 @@ pub(crate) struct Slots {
 
 impl Slots {
     pub(crate) fn new(specs: &[FeatureSpec]) -> Slots {
-        let (mut ids, mut dense) = (0, 0);
+        let (mut ids, mut dense, mut sequences) = (0, 0, 0);
         let features = specs
             .iter()
             .map(|spec| match spec.kind {
@@ -35,6 +37,10 @@ impl Slots {
                 FeatureKind::Dense { width } => {
                     dense += 1;
                     Slot::Dense(dense - 1, width)
+                }
+                FeatureKind::IdSequence { .. } | FeatureKind::DenseSequence { .. } => {
+                    sequences += 1;
+                    Slot::Sequence(sequences - 1)
                 }
             })
             .collect();
@@ -71,6 +77,7 @@ impl<'a> BatchFeed<'a> {
             match column {
                 Column::Ids(column) => ids.push(column),
                 Column::Dense(column) => dense.push(MatRef::new(&column.values, batch.rows, column.width)),
+                Column::Sequence(_) => {}
             }
         }
         let columns = batch.labels.iter().chain(&batch.sample_weights);

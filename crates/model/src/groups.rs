@@ -49,6 +49,10 @@ impl<'a> Groups<'a> {
         let Some(group) = groups.iter().find(|group| group.name == name) else {
             return Err(self.pipeline.error(path, format!("there is no feature group `{name}`")));
         };
+        if !group.config.sequence_features.is_empty() {
+            let path = format!("{}.sequence_features[0]", group.path);
+            return Err(self.pipeline.error(&path, "sequence groups are not supported yet"));
+        }
         let wide = group.config.wide_deep() == proto::WideOrDeep::Wide;
         let scope = builder.unique("input_layer");
         let mut members = Vec::with_capacity(group.features.len());
@@ -128,10 +132,11 @@ fn member(builder: &mut Builder, scope: &str, spec: &FeatureSpec, slot: Slot, wi
     let text = |error: GraphError| error.to_string();
     let (slot, rows) = match (slot, &spec.kind) {
         (Slot::Ids(slot), FeatureKind::Ids { rows, .. }) => (slot, *rows),
-        (Slot::Dense(slot, width), _) | (Slot::Ids(slot), &FeatureKind::Dense { width }) => {
+        (Slot::Dense(slot, width), _) => {
             let value = builder.scope(scope).add(DenseInput { slot, width, axis: None }, &[]).map_err(text)?;
             return Ok(Member { value, is_embedding: false });
         }
+        _ => return Err(format!("the SequenceFeature `{}` is not supported in a feature group yet", spec.name)),
     };
     if width == 0 {
         return Err(format!("feature `{}` needs an embedding_dim", spec.name));

@@ -51,7 +51,7 @@ fn pieces(case: &Case, rows: usize) -> Vec<FeatureBatch> {
 fn rows_of(batch: &FeatureBatch, first: usize, rows: usize) -> FeatureBatch {
     let ids = batch.columns.iter().filter_map(|column| match column {
         Column::Ids(column) => Some(column),
-        Column::Dense(_) => None,
+        Column::Dense(_) | Column::Sequence(_) => None,
     });
     let cut = |column: &IdColumn| {
         let offsets = &column.offsets[first..=first + rows];

@@ -41,7 +41,7 @@ fn inputs(check: &mut Check<'_>, feature: &Feature<'_>) {
     }
     if config.feature_type() == FeatureType::LookupFeature && config.input_names.len() != 2 {
         let message = format!("the LookupFeature `{}` has {} `input_names`", feature.name, config.input_names.len());
-        check.error(&format!("{}.input_names[0]", feature.path), message, "expected two: the map and its key");
+        check.error(&format!("{}.input_names[0]", feature.path), message, "expected two: the key and the map");
     }
     if check.fields.is_empty() || check.proto().fg_json_path.is_some() {
         return;

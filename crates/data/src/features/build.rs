@@ -7,7 +7,8 @@ use super::Feature;
 use super::id::IdFeature;
 use super::ids::IdRule;
 use super::raw::{NORMALIZERS, RawFeature, RawOutput, normalizer};
-use super::tag::{Separator, TagFeature, Weights};
+use super::split::Separator;
+use super::tag::{TagFeature, Weights};
 use super::vocabulary;
 use crate::batch::Combiner;
 
@@ -43,11 +44,15 @@ impl Problem {
     }
 }
 
+/// Whether a field holds floating-point numbers.
+pub(crate) fn is_float(kind: FieldType) -> bool {
+    matches!(kind, FieldType::Float | FieldType::Double)
+}
+
 pub(crate) fn id_feature(declaration: &Declaration<'_>) -> Result<Built, Problem> {
     let config = declaration.config;
     let rule = id_rule(config)?;
-    let is_float = matches!(declaration.inputs[0], FieldType::Float | FieldType::Double);
-    let precision = match (&rule, is_float, config.precision()) {
+    let precision = match (&rule, is_float(declaration.inputs[0]), config.precision()) {
         (_, false, _) => 0,
         (IdRule::Hash { .. }, true, precision @ 1..) => precision as usize,
         (IdRule::Hash { .. }, true, _) => {
@@ -64,7 +69,7 @@ pub(crate) fn id_feature(declaration: &Declaration<'_>) -> Result<Built, Problem
 
 pub(crate) fn tag_feature(declaration: &Declaration<'_>) -> Result<Built, Problem> {
     let (name, config) = (declaration.name, declaration.config);
-    if matches!(declaration.inputs[0], FieldType::Float | FieldType::Double) {
+    if is_float(declaration.inputs[0]) {
         return Err(Problem::at("input_names", "the first input of a TagFeature must be STRING, not FLOAT or DOUBLE"));
     }
     let weights = match (&config.input_names[..], &config.kv_separator) {
@@ -139,7 +144,7 @@ pub(crate) fn raw_feature(declaration: &Declaration<'_>) -> Result<Built, Proble
 }
 
 /// The sorted boundaries of a raw feature; none if it has no buckets.
-fn boundaries(config: &proto::FeatureConfig) -> Result<Vec<f32>, Problem> {
+pub(crate) fn boundaries(config: &proto::FeatureConfig) -> Result<Vec<f32>, Problem> {
     let mut boundaries = config.boundaries.clone();
     if boundaries.is_empty() && config.num_buckets() > 1 && config.max_val() > config.min_val() {
         if config.num_buckets() > 1 << 24 {
@@ -159,7 +164,7 @@ fn boundaries(config: &proto::FeatureConfig) -> Result<Vec<f32>, Problem> {
 }
 
 /// `hash_bucket_size`, `vocab_list`, `vocab_file` or `num_buckets`: the first that is set.
-fn id_rule(config: &proto::FeatureConfig) -> Result<IdRule, Problem> {
+pub(crate) fn id_rule(config: &proto::FeatureConfig) -> Result<IdRule, Problem> {
     let rule = if config.hash_bucket_size() > 0 {
         IdRule::Hash { buckets: config.hash_bucket_size() }
     } else if !config.vocab_list.is_empty() {
@@ -180,7 +185,7 @@ fn id_rule(config: &proto::FeatureConfig) -> Result<IdRule, Problem> {
 }
 
 /// The combiner that applies: wide groups always sum.
-fn combiner(declaration: &Declaration<'_>) -> Result<Combiner, Problem> {
+pub(crate) fn combiner(declaration: &Declaration<'_>) -> Result<Combiner, Problem> {
     let combiner = match declaration.config.combiner() {
         "sum" => Combiner::Sum,
         "mean" => Combiner::Mean,

@@ -4,7 +4,7 @@ use rankmill_config::proto::dataset_config::FieldType;
 use rankmill_kernels::fingerprint::{Decimal, fingerprint64};
 
 use crate::error::{DataError, Rule, shown};
-use crate::number::{parse_bool, parse_float32, parse_float64, parse_int32, parse_int64};
+use crate::number::{parse_bool, parse_float32, parse_float64, parse_int32, parse_int64, write_float};
 use crate::rows::RawRows;
 
 /// The rows of a batch that are still good: indices into the raw rows.
@@ -65,6 +65,45 @@ pub(crate) enum Values<'a> {
     Doubles(&'a [f64]),
 }
 
+impl Values<'_> {
+    /// Appends the text of the live row `at` as `tf.strings.as_string` writes it, floating-point numbers with `precision` decimals.
+    pub(crate) fn write_text(self, at: usize, precision: usize, text: &mut Vec<u8>) {
+        let mut float = |value| {
+            let mut digits = Vec::new();
+            write_float(value, precision, &mut digits);
+            text.extend_from_slice(&digits);
+        };
+        match self {
+            Values::Text(texts) => text.extend_from_slice(texts.at(at)),
+            Values::Integers(values, _) => text.extend_from_slice(Decimal::new(values[at]).as_bytes()),
+            Values::Booleans(values) => text.extend_from_slice(truth(values[at])),
+            Values::Floats(values) => float(f64::from(values[at])),
+            Values::Doubles(values) => float(values[at]),
+        }
+    }
+
+    /// The fingerprints of the texts that [`Values::write_text`] writes.
+    pub(crate) fn fingerprints(self, precision: usize) -> Vec<u64> {
+        let mut text = Vec::new();
+        let mut float = |value| {
+            write_float(value, precision, &mut text);
+            fingerprint64(&text)
+        };
+        match self {
+            Values::Text(texts) => texts.iter().map(fingerprint64).collect(),
+            Values::Integers(values, texts) => integer_fingerprints(values, texts).collect(),
+            Values::Booleans(values) => values.iter().map(|&value| fingerprint64(truth(value))).collect(),
+            Values::Floats(values) => values.iter().map(|&value| float(f64::from(value))).collect(),
+            Values::Doubles(values) => values.iter().map(|&value| float(value)).collect(),
+        }
+    }
+}
+
+/// The text of a truth value.
+pub(crate) fn truth(value: i64) -> &'static [u8] {
+    if value == 0 { b"false" } else { b"true" }
+}
+
 /// The texts of a field over the live rows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TextValues<'a> {
@@ -78,10 +117,14 @@ impl<'a> TextValues<'a> {
     /// The text of each row, the default where it is empty.
     #[inline]
     pub(crate) fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> {
-        self.live.iter().map(move |&row| {
-            let text = self.rows.field(row as usize, self.column);
-            if text.is_empty() { self.default } else { text }
-        })
+        (0..self.live.len()).map(move |at| self.at(at))
+    }
+
+    /// The text of the live row `at`, the default where it is empty.
+    #[inline]
+    pub(crate) fn at(self, at: usize) -> &'a [u8] {
+        let text = self.rows.field(self.live[at] as usize, self.column);
+        if text.is_empty() { self.default } else { text }
     }
 }
 

@@ -7,7 +7,7 @@
 
 use rankmill_kernels::ids::IdColumn;
 
-use super::fields::{RowErrors, Values, integer_fingerprints};
+use super::fields::{RowErrors, Values, integer_fingerprints, truth};
 use super::ids::{IdRule, hashed, in_range, in_vocabulary, integer_in_vocabulary};
 use crate::batch::FeatureCounts;
 use crate::error::Rule;
@@ -105,8 +105,4 @@ impl IdFeature {
         }
         (column, counts)
     }
-}
-
-fn truth(value: i64) -> &'static [u8] {
-    if value == 0 { b"false" } else { b"true" }
 }

@@ -23,6 +23,16 @@ impl IdRule {
             IdRule::Vocabulary { places } => places.len() as u64,
         }
     }
+
+    /// The row of a text; `None` if a whole number is needed and `integer` reads none.
+    #[inline]
+    pub(crate) fn row(&self, text: &[u8], integer: fn(&[u8]) -> Option<i64>, out_of_range: &mut u64) -> Option<u32> {
+        match self {
+            IdRule::Hash { buckets } => Some(hashed(text, *buckets)),
+            IdRule::Vocabulary { places } => Some(in_vocabulary(places, text, out_of_range)),
+            IdRule::Number { buckets } => integer(text).map(|value| in_range(value, *buckets, out_of_range)),
+        }
+    }
 }
 
 /// The row of a text in a vocabulary.

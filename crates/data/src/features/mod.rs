@@ -1,18 +1,22 @@
 //! Features: from text fields to the columns of a batch. One file per feature type; `build` below is the list of them.
 
 mod build;
+mod combo;
 mod fields;
 mod id;
 mod ids;
+mod lookup;
 mod plan;
 mod raw;
+mod sequence;
 mod set;
+mod split;
 mod tag;
 mod vocabulary;
 
 use rankmill_config::proto::feature_config::FeatureType;
 
-use crate::batch::{Column, FeatureCounts};
+use crate::batch::{Column, FeatureCounts, FeatureKind};
 use build::Declaration;
 use fields::{RowErrors, Values};
 
@@ -24,12 +28,15 @@ pub(crate) enum Feature {
     Id(id::IdFeature),
     Tag(tag::TagFeature),
     Raw(raw::RawFeature),
+    Combo(combo::ComboFeature),
+    Lookup(lookup::LookupFeature),
+    Sequence(sequence::SequenceFeature),
 }
 
 /// What a feature reads.
 pub(crate) struct Inputs<'a> {
-    pub(crate) first: Values<'a>,
-    pub(crate) second: Option<Values<'a>>,
+    /// The values of each of `input_names`.
+    pub(crate) values: &'a [Values<'a>],
     /// Rows whose first input is an empty number.
     pub(crate) empty: u64,
     pub(crate) rows: usize,
@@ -41,24 +48,44 @@ fn build(declaration: &Declaration<'_>) -> Result<build::Built, build::Problem> 
         FeatureType::IdFeature => build::id_feature(declaration),
         FeatureType::TagFeature => build::tag_feature(declaration),
         FeatureType::RawFeature => build::raw_feature(declaration),
+        FeatureType::ComboFeature => combo::build(declaration),
+        FeatureType::LookupFeature => lookup::build(declaration),
+        FeatureType::SequenceFeature => sequence::build(declaration),
         other => Err(build::Problem::at("feature_type", format!("{} is not supported yet", other.as_str_name()))),
     }
 }
 
 impl Feature {
-    /// The column of the live rows of a batch.
-    pub(crate) fn transform(&self, inputs: Inputs<'_>, errors: &mut RowErrors<'_>) -> (Column, FeatureCounts) {
-        let Inputs { first, second, empty, rows } = inputs;
+    /// What its column holds.
+    pub(crate) fn kind(&self) -> FeatureKind {
+        let ids = |rows: u64, weighted| FeatureKind::Ids { rows: rows as usize, weighted };
         match self {
-            Feature::Id(feature) => {
-                let (column, counts) = feature.transform(first, rows, empty, errors);
-                (Column::Ids(column), counts)
+            Feature::Id(feature) => ids(feature.rule.rows(), false),
+            Feature::Tag(feature) => ids(feature.rule.rows(), feature.is_weighted()),
+            Feature::Raw(feature) => match feature.table_rows() {
+                Some(rows) => FeatureKind::Ids { rows, weighted: feature.is_weighted() },
+                None => FeatureKind::Dense { width: feature.width },
+            },
+            Feature::Combo(feature) => ids(feature.rows(), false),
+            Feature::Lookup(feature) => ids(feature.rule.rows(), false),
+            Feature::Sequence(feature) => feature.kind(),
+        }
+    }
+
+    /// The column of the live rows of a batch.
+    pub(crate) fn transform(&self, inputs: &Inputs<'_>, errors: &mut RowErrors<'_>) -> (Column, FeatureCounts) {
+        let &Inputs { values, empty, rows } = inputs;
+        let ids = |(column, counts)| (Column::Ids(column), counts);
+        match self {
+            Feature::Id(feature) => ids(feature.transform(values[0], rows, empty, errors)),
+            Feature::Tag(feature) => ids(feature.transform(values[0], values.get(1).copied(), rows, empty, errors)),
+            Feature::Raw(feature) => feature.transform(values[0], rows, empty, errors),
+            Feature::Combo(feature) => ids(feature.transform(values, rows, errors)),
+            Feature::Lookup(feature) => ids(feature.transform(values[0], values[1], rows, errors)),
+            Feature::Sequence(feature) => {
+                let (column, counts) = feature.transform(values[0], rows, empty, errors);
+                (Column::Sequence(column), counts)
             }
-            Feature::Tag(feature) => {
-                let (column, counts) = feature.transform(first, second, rows, empty, errors);
-                (Column::Ids(column), counts)
-            }
-            Feature::Raw(feature) => feature.transform(first, rows, empty, errors),
         }
     }
 }

@@ -8,9 +8,9 @@ use rankmill_config::{Diagnostic, Diagnostics, Feature as Declared, Pipeline, di
 use super::build::{Built, Declaration};
 use super::fields::{EmptyNumbers, Field, FieldDefault, Parsed};
 use super::set::{Label, OnError, PlannedFeature};
-use super::tag::Separator;
-use super::{Feature, FeatureSet};
-use crate::batch::{FeatureKind, FeatureSpec};
+use super::split::Separator;
+use super::FeatureSet;
+use crate::batch::{FeatureKind, FeatureSpec, SequenceSpec};
 
 /// How the groups use a feature.
 #[derive(Clone, Debug, Default)]
@@ -114,28 +114,24 @@ impl Planner<'_> {
                 self.problem(&format!("data_config.input_fields[{at}].user_define_fn"), "is not supported yet");
             }
         }
-        let attention = self.pipeline.proto.model_config.as_ref().is_some_and(|model| !model.seq_att_groups.is_empty());
-        if attention {
-            self.problem("model_config.seq_att_groups[0]", "sequence groups are not supported yet");
-        }
-        for group in self.pipeline.feature_groups() {
-            if !group.config.sequence_features.is_empty() {
-                self.problem(&format!("{}.sequence_features[0]", group.path), "sequence groups are not supported yet");
-            }
-        }
     }
 
-    /// The features that groups use.
+    /// The features that groups use, sequence groups included.
     fn usages(&mut self) -> BTreeMap<String, Usage> {
         let mut usages = BTreeMap::<String, Usage>::new();
+        let mut add = |name: &str, path: String, kind: WideOrDeep| {
+            let usage = usages.entry(name.to_string()).or_insert_with(|| Usage { path, ..Usage::default() });
+            usage.wide |= kind != WideOrDeep::Deep;
+            usage.deep |= kind != WideOrDeep::Wide;
+        };
         let groups = self.pipeline.feature_groups();
         for group in &groups {
-            let kind = group.config.wide_deep();
             for feature in &group.features {
-                let usage = usages.entry(feature.name.clone()).or_insert_with(|| Usage { path: feature.path.clone(), ..Usage::default() });
-                usage.wide |= kind != WideOrDeep::Deep;
-                usage.deep |= kind != WideOrDeep::Wide;
+                add(&feature.name, feature.path.clone(), group.config.wide_deep());
             }
+        }
+        for (feature, path) in self.pipeline.sequence_group_features() {
+            add(feature, path, WideOrDeep::Deep);
         }
         if groups.is_empty() {
             self.problem("model_config", "has no feature_groups");
@@ -192,16 +188,9 @@ impl Planner<'_> {
                 return;
             }
         };
-        let kind = match &built {
-            Feature::Id(id) => FeatureKind::Ids { rows: id.rule.rows() as usize, weighted: false },
-            Feature::Tag(tag) => FeatureKind::Ids { rows: tag.rule.rows() as usize, weighted: tag.is_weighted() },
-            Feature::Raw(raw) => match raw.table_rows() {
-                Some(rows) => FeatureKind::Ids { rows, weighted: raw.is_weighted() },
-                None => FeatureKind::Dense { width: raw.width },
-            },
-        };
+        let kind = built.kind();
         let embedding_dim = feature.config.embedding_dim() as usize;
-        if usage.deep && embedding_dim == 0 && matches!(kind, FeatureKind::Ids { .. }) {
+        if usage.deep && embedding_dim == 0 && matches!(kind, FeatureKind::Ids { .. } | FeatureKind::IdSequence { .. }) {
             self.problem(path, format!("feature `{}`: needs an embedding_dim above 0 in a deep group", feature.name));
             return;
         }
@@ -216,8 +205,12 @@ impl Planner<'_> {
             table_suffix,
             embedding_name: feature.config.embedding_name.clone().filter(|_| is_shared),
             initializer: feature.config.initializer.clone(),
+            sequence: matches!(kind, FeatureKind::IdSequence { .. } | FeatureKind::DenseSequence { .. }).then(|| SequenceSpec {
+                max_seq_len: feature.config.max_seq_len.map(|length| length as usize),
+                combiner: feature.config.sequence_combiner.clone(),
+            }),
         });
-        set.features.push(PlannedFeature { feature: built, first: inputs[0], second: inputs.get(1).copied() });
+        set.features.push(PlannedFeature { feature: built, inputs });
     }
 
     fn add_labels(&mut self, data: &proto::DatasetConfig, set: &mut FeatureSet) {

@@ -9,7 +9,8 @@
 use rankmill_kernels::ids::IdColumn;
 
 use super::fields::{RowErrors, Values};
-use super::tag::{Separator, with_weights};
+use super::split::Separator;
+use super::tag::with_weights;
 use crate::batch::{Column, Combiner, DenseColumn, FeatureCounts};
 use crate::error::{Rule, shown};
 use crate::number::parse_float32;
@@ -174,6 +175,6 @@ impl RawFeature {
 }
 
 /// The number of boundaries up to and including `x`; all of them for NaN.
-fn bucket(boundaries: &[f32], x: f32) -> u32 {
+pub(crate) fn bucket(boundaries: &[f32], x: f32) -> u32 {
     boundaries.partition_point(|&boundary| boundary <= x || x.is_nan()) as u32
 }

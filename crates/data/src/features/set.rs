@@ -10,7 +10,7 @@ use rankmill_kernels::fingerprint::{Decimal, fingerprint64};
 use super::Inputs;
 use super::fields::{Field, LiveRows, Parsed, RowErrors, Values, integer_fingerprints};
 use super::plan;
-use super::tag::Separator;
+use super::split::Separator;
 use crate::batch::{FeatureBatch, FeatureSpec, KeptColumn, Observed};
 use crate::error::{DataError, Rule, shown};
 use crate::number::parse_float32;
@@ -45,8 +45,8 @@ pub enum OnError {
 #[derive(Clone, Debug)]
 pub(super) struct PlannedFeature {
     pub(super) feature: super::Feature,
-    pub(super) first: usize,
-    pub(super) second: Option<usize>,
+    /// The fields of its `input_names`.
+    pub(super) inputs: Vec<usize>,
 }
 
 /// A label and the field it is read from.
@@ -149,9 +149,12 @@ impl FeatureSet {
         let values = |field: usize| self.parsed[field].values(&self.fields[field], rows, live);
         let mut columns = Vec::with_capacity(self.features.len());
         let mut observed = Observed::default();
-        for PlannedFeature { feature, first, second } in &self.features {
-            let inputs = Inputs { first: values(*first), second: second.map(values), empty: self.parsed[*first].empty, rows: live.len() };
-            let (column, counts) = feature.transform(inputs, errors);
+        let mut of_inputs = Vec::new();
+        for PlannedFeature { feature, inputs } in &self.features {
+            of_inputs.clear();
+            of_inputs.extend(inputs.iter().map(|&input| values(input)));
+            let inputs = Inputs { values: &of_inputs, empty: self.parsed[inputs[0]].empty, rows: live.len() };
+            let (column, counts) = feature.transform(&inputs, errors);
             columns.push(column);
             observed.features.push(counts);
         }

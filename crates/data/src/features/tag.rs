@@ -9,7 +9,8 @@
 use rankmill_kernels::ids::IdColumn;
 
 use super::fields::{RowErrors, Values};
-use super::ids::{IdRule, hashed, in_range, in_vocabulary};
+use super::ids::{IdRule, hashed};
+use super::split::Separator;
 use crate::batch::{Combiner, FeatureCounts};
 use crate::error::{Rule, shown};
 use crate::number::{parse_float32, parse_int32};
@@ -34,70 +35,6 @@ pub(crate) enum Weights {
     Key { separator: Separator, shown: String },
     /// From a second input.
     Input { name: String },
-}
-
-/// Cuts a text into its parts.
-#[derive(Clone, Debug)]
-pub(crate) enum Separator {
-    /// At one byte.
-    One(u8),
-    /// At any of several bytes.
-    Several(Box<[bool; 256]>),
-    /// Behind every byte.
-    None,
-}
-
-impl Separator {
-    pub(crate) fn new(characters: &str) -> Separator {
-        match characters.as_bytes() {
-            [] => Separator::None,
-            [one] => Separator::One(*one),
-            several => {
-                let mut table = Box::new([false; 256]);
-                for &byte in several {
-                    table[usize::from(byte)] = true;
-                }
-                Separator::Several(table)
-            }
-        }
-    }
-
-    /// The parts of `text` that are not empty, in order, as `tf.string_split` gives them.
-    #[inline]
-    pub(crate) fn parts<'a>(&self, text: &'a [u8], mut take: impl FnMut(&'a [u8])) {
-        match self {
-            Separator::None => text.chunks(1).for_each(take),
-            Separator::One(separator) => {
-                let mut start = 0;
-                for end in memchr::memchr_iter(*separator, text) {
-                    if end > start {
-                        take(&text[start..end]);
-                    }
-                    start = end + 1;
-                }
-                if start < text.len() {
-                    take(&text[start..]);
-                }
-            }
-            Separator::Several(table) => {
-                text.split(|byte| table[usize::from(*byte)]).filter(|part| !part.is_empty()).for_each(take);
-            }
-        }
-    }
-
-    /// The two parts of a text with exactly one separator; either may be empty.
-    fn pair<'a>(&self, text: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-        let is_separator = |byte: &u8| match self {
-            Separator::One(separator) => byte == separator,
-            Separator::Several(table) => table[usize::from(*byte)],
-            Separator::None => false,
-        };
-        let mut parts = text.split(is_separator);
-        match (parts.next(), parts.next(), parts.next()) {
-            (Some(key), Some(weight), None) => Some((key, weight)),
-            _ => None,
-        }
-    }
 }
 
 impl TagFeature {
@@ -132,7 +69,7 @@ impl TagFeature {
 }
 
 /// Calls `take` with the text of each row: strings as they are, numbers in decimal.
-fn for_each_text(values: Values<'_>, decimal: &mut Vec<u8>, mut take: impl FnMut(usize, &[u8])) {
+pub(crate) fn for_each_text(values: Values<'_>, decimal: &mut Vec<u8>, mut take: impl FnMut(usize, &[u8])) {
     match values {
         Values::Text(values) => values.iter().enumerate().for_each(|(at, text)| take(at, text)),
         Values::Integers(values, _) | Values::Booleans(values) => values.iter().enumerate().for_each(|(at, &value)| {
@@ -185,18 +122,11 @@ impl Tags<'_> {
             self.weights.push(weight_value);
             key = before;
         }
-        let id = match &feature.rule {
-            IdRule::Hash { buckets } => hashed(key, *buckets),
-            IdRule::Vocabulary { places } => in_vocabulary(places, key, &mut self.counts.out_of_range),
-            IdRule::Number { buckets } => match parse_int32(key) {
-                Some(value) => in_range(i64::from(value), *buckets, &mut self.counts.out_of_range),
-                None => {
-                    errors.push(at, &feature.input, text, Rule::TagNotInteger { tag: shown(key) });
-                    0
-                }
-            },
-        };
-        self.column.ids.push(id);
+        let id = feature.rule.row(key, |tag| parse_int32(tag).map(i64::from), &mut self.counts.out_of_range);
+        self.column.ids.push(id.unwrap_or_else(|| {
+            errors.push(at, &feature.input, text, Rule::TagNotInteger { tag: shown(key) });
+            0
+        }));
     }
 
     /// Reads the weights of all rows from a second input.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rankmill_config::{Edits, Pipeline};
-use rankmill_data::{Batch, Column, DataError, FeatureBatch, FeatureSet, Origin, Quotes, RawRows, Reader, ReaderOptions, Splitting};
+use rankmill_data::{Batch, Column, DataError, FeatureBatch, FeatureSet, Origin, Positions, Quotes, RawRows, Reader, ReaderOptions, Splitting};
 
 /// A config with these input fields (`NAME:TYPE` or `NAME:TYPE=DEFAULT`), more of `data_config`, and these features, all in one deep
 /// group. The separator is a tab, the label is the first field.
@@ -54,6 +54,14 @@ pub(crate) fn weights(column: &Column) -> Vec<Vec<f32>> {
     let Column::Ids(column) = column else { panic!("a dense column: {column:?}") };
     let weights = column.weights.as_ref().expect("weights");
     column.offsets.windows(2).map(|span| weights[span[0] as usize..span[1] as usize].to_vec()).collect()
+}
+
+/// The ids at each position of each row of a column of sequences.
+pub(crate) fn sequences(column: &Column) -> Vec<Vec<Vec<u32>>> {
+    let Column::Sequence(column) = column else { panic!("no sequences: {column:?}") };
+    let Positions::Ids(positions) = &column.positions else { panic!("sequences of numbers: {column:?}") };
+    let ids = ids(&Column::Ids(positions.clone()));
+    column.offsets.windows(2).map(|span| ids[span[0] as usize..span[1] as usize].to_vec()).collect()
 }
 
 /// The values of a dense column.
