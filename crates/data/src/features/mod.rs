@@ -51,7 +51,10 @@ fn build(declaration: &Declaration<'_>) -> Result<build::Built, build::Problem> 
         FeatureType::ComboFeature => combo::build(declaration),
         FeatureType::LookupFeature => lookup::build(declaration),
         FeatureType::SequenceFeature => sequence::build(declaration),
-        other => Err(build::Problem::at("feature_type", format!("{} is not supported yet", other.as_str_name()))),
+        FeatureType::PassThroughFeature => {
+            Err(build::Problem::at("feature_type", "a PassThroughFeature makes no column of a model; only metrics and samplers name it"))
+        }
+        FeatureType::ExprFeature => Err(build::Problem::at("feature_type", "ExprFeature is not supported yet")),
     }
 }
 
