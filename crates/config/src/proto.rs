@@ -20,3 +20,8 @@ static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
 pub(crate) fn root_descriptor() -> MessageDescriptor {
     POOL.get_message_by_name("protos.EasyRecConfig").expect("pipeline.proto declares EasyRecConfig")
 }
+
+/// The descriptor of a message by its full name.
+pub(crate) fn descriptor(name: &str) -> MessageDescriptor {
+    POOL.get_message_by_name(name).expect("a message of the schema")
+}

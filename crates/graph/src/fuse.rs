@@ -223,7 +223,7 @@ fn gated(rewriter: &mut Rewriter<'_>, node: &Node, dy: Value) -> Result<Option<V
     Ok(Some(rewriter.new.add_shared(node.op.clone(), &inputs)?))
 }
 
-/// Puts copies before concatenations and in-place operations whose inputs live elsewhere. Afterwards every input of a
+/// Puts copies before concatenations, in-place operations and views whose inputs live elsewhere. Afterwards every input of a
 /// concatenation is computed row by row and belongs to it alone, and every overwritten input is used once.
 pub(crate) fn materialise(graph: &Graph, outputs: &[Value]) -> Result<Rewritten, GraphError> {
     let mut rewriter = Rewriter::new(graph, outputs);
@@ -236,6 +236,10 @@ pub(crate) fn materialise(graph: &Graph, outputs: &[Value]) -> Result<Rewritten,
             let concatenated = node.op.execution() == Execution::Concat;
             let overwritten = node.op.in_place() == Some(i);
             if !concatenated && !overwritten {
+                // Columns are a view of a batch buffer, and what is given from outside is in none.
+                if matches!((node.op.execution(), graph.execution(*input)), (Execution::Columns(_), Execution::DenseInput(_))) {
+                    inputs[i] = rewriter.new.add(Unary::Copy, &[inputs[i]])?;
+                }
                 continue;
             }
             let movable = matches!(graph.execution(*input), Execution::Map | Execution::Concat) && graph.shape(*input).batch;

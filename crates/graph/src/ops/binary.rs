@@ -6,12 +6,13 @@ use rankmill_kernels::view::{MatMut, MatRef};
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
 use crate::op::{Context, InputGradients, Op};
+use crate::ops::concat::Elements;
 use crate::ops::reduce::{OverRows, SumColumns};
 use crate::ops::unary::Unary;
 use crate::shape::Shape;
 
-/// `y = f(a, b)`. The shapes are equal, or one operand is a row `[N]` without batch rows, a column `[B, 1]` or a scalar `[]` that is
-/// repeated.
+/// `y = f(a, b)`. The shapes are equal, or one operand is a row `[N]` (or `[1, ..]` of as many elements) without batch rows, a column
+/// `[B, 1]` or a scalar `[]` that is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binary {
     /// `a + b`.
@@ -37,10 +38,8 @@ fn repeat(operand: &Shape, output: &Shape) -> Option<Repeat> {
     match operand {
         same if same == output => Some(Repeat::No),
         scalar if !scalar.batch && scalar.elements() == 1 => Some(Repeat::Scalar),
-        row if !row.batch && output.batch && row.dims == output.dims => Some(Repeat::Row),
-        column if column.batch && output.batch && column.axis == output.axis && column.dims == [1] && output.dims.len() == 1 => {
-            Some(Repeat::Column)
-        }
+        row if !row.batch && output.batch && row.as_matrix() == (1, output.elements()) => Some(Repeat::Row),
+        column if column.batch && output.batch && column.axis == output.axis && column.dims == [1] => Some(Repeat::Column),
         _ => None,
     }
 }
@@ -125,7 +124,11 @@ impl Op for Binary {
             let kind = repeat(backward.shape(operand), backward.shape(output));
             let batch = backward.shape(output).batch;
             let gradient = match kind {
-                Some(Repeat::Row) => backward.add(OverRows::Sum, &[full])?,
+                Some(Repeat::Row) => {
+                    let sum = backward.add(OverRows::Sum, &[full])?;
+                    let shape = backward.shape(operand).clone();
+                    if *backward.shape(sum) == shape { sum } else { backward.add(Elements { first: 0, shape }, &[sum])? }
+                }
                 Some(Repeat::Column) => backward.add(SumColumns, &[full])?,
                 Some(Repeat::Scalar) if batch => {
                     let columns = backward.add(SumColumns, &[full])?;

@@ -5,6 +5,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
 use crate::op::{Context, Cost, Execution, InputGradients, Op};
+use crate::ops::reshape::Reshape;
 use crate::shape::Shape;
 
 /// `[B, N₀], [B, N₁], …` → `[B, N₀ + N₁ + …]`.
@@ -67,8 +68,9 @@ impl Op for Columns {
         Execution::Columns(self.first)
     }
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
-        let width = backward.shape(inputs[0]).elements();
-        Ok(vec![Some(backward.add(Pad { first: self.first, width }, &[upstream])?)])
+        let shape = backward.shape(inputs[0]).clone();
+        let padded = backward.add(Pad { first: self.first, width: shape.elements() }, &[upstream])?;
+        Ok(vec![Some(if shape.dims.len() == 1 { padded } else { backward.add(Reshape { shape }, &[padded])? })])
     }
     fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
         Cost::default()

@@ -10,6 +10,7 @@ use crate::graph::{GraphError, Value};
 use crate::op::{Context, Execution, InputGradients, Op, add_partials};
 use crate::ops::binary::Binary;
 use crate::ops::broadcast::{RepeatColumn, RepeatRow, Scaling};
+use crate::ops::reshape::Reshape;
 use crate::shape::Shape;
 
 fn without_batch(inputs: &[&Shape]) -> Result<Shape, String> {
@@ -108,8 +109,9 @@ impl Op for SumColumns {
         }
     }
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
-        let width = backward.shape(inputs[0]).elements();
-        Ok(vec![Some(backward.add(RepeatColumn(width), &[upstream])?)])
+        let shape = backward.shape(inputs[0]).clone();
+        let repeated = backward.add(RepeatColumn(shape.elements()), &[upstream])?;
+        Ok(vec![Some(if shape.dims.len() == 1 { repeated } else { backward.add(Reshape { shape }, &[repeated])? })])
     }
 }
 
