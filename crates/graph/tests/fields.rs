@@ -9,6 +9,7 @@ use rankmill_graph::ops::cin::Interaction;
 use rankmill_graph::ops::concat::Columns;
 use rankmill_graph::ops::dots::Dots;
 use rankmill_graph::ops::extreme::Extreme;
+use rankmill_graph::ops::fill::Fill;
 use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::gather::{Gather, Scatter};
 use rankmill_graph::ops::leaf::{DenseInput, Parameter};
@@ -54,6 +55,19 @@ fn functions() {
             let x = h.off_zero(x)?;
             // Some elements come near the corners of the bounded functions.
             let x = h.graph.add(Unary::Scale(1.5), &[x])?;
+            h.graph.add(function, &[x])
+        });
+    }
+    // Away from the corners and from 0, where these are not defined.
+    let positive =
+        [Function::Logarithm, Function::LogarithmOfNext, Function::Root, Function::Power(1.5), Function::Power(-1.0), Function::Absolute];
+    for function in positive.into_iter().chain([Function::Clip { least: 1.0, most: 2.0 }]) {
+        check(&format!("{function:?}"), |h| {
+            let x = h.rows(7)?;
+            let x = h.off_zero(x)?;
+            let x = h.graph.add(Unary::Square, &[x])?;
+            let offset = h.graph.add(Fill { shape: Shape::fixed(&[]), value: 0.5 }, &[])?;
+            let x = h.graph.add(Binary::Add, &[x, offset])?;
             h.graph.add(function, &[x])
         });
     }

@@ -11,7 +11,7 @@ use rankmill_graph::ops::batch_norm::{BatchMoments, BatchNorm};
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::broadcast::{RepeatColumn, RepeatRow, Scaling};
 use rankmill_graph::ops::concat::{Columns, Concat, Pad};
-use rankmill_graph::ops::dropout::Dropout;
+use rankmill_graph::ops::dropout::{DropWhole, Dropout};
 use rankmill_graph::ops::fill::Fill;
 use rankmill_graph::ops::layer_norm::LayerNorm;
 use rankmill_graph::ops::leaf::DenseInput;
@@ -87,6 +87,34 @@ fn elementwise() {
 }
 
 #[test]
+fn quotients() {
+    let shifted = |h: &mut Harness, x: Value| {
+        let x = h.graph.add(Unary::Square, &[x])?;
+        let one = h.graph.add(Fill { shape: Shape::fixed(&[]), value: 1.0 }, &[])?;
+        h.graph.add(Binary::Add, &[x, one])
+    };
+    for (a, b) in [(7, 7), (1, 7), (7, 1)] {
+        check("a quotient", |h| {
+            let (x, y) = (h.rows(a)?, h.rows(b)?);
+            let y = shifted(h, y)?;
+            h.graph.add(Binary::Divide, &[x, y])
+        });
+    }
+    check("a constant by a tensor", |h| {
+        let y = h.rows(5)?;
+        let y = shifted(h, y)?;
+        let two = h.graph.add(Fill { shape: Shape::fixed(&[]), value: 2.0 }, &[])?;
+        h.graph.add(Binary::Divide, &[two, y])
+    });
+    check("a tensor by itself", |h| {
+        let x = h.rows(5)?;
+        let x = shifted(h, x)?;
+        let quotient = h.graph.add(Binary::Divide, &[x, x])?;
+        h.graph.add(Binary::Multiply, &[quotient, x])
+    });
+}
+
+#[test]
 fn norms() {
     for relu in [false, true] {
         check("layer norm", |h| {
@@ -139,6 +167,16 @@ fn reductions_and_shapes() {
     check("dropout", |h| {
         let x = h.rows(8)?;
         h.graph.add(Dropout { rate: 0.3, salt: 3 }, &[x])
+    });
+    check("dropout of wholes", |h| {
+        // Of these the seed keeps some and drops others.
+        let parts = (0..6).map(|salt| {
+            let x = h.rows(2)?;
+            let dropped = h.graph.add(DropWhole { rate: 0.5, salt }, &[x])?;
+            h.graph.add(Sum, &[x, dropped])
+        });
+        let parts = parts.collect::<Result<Vec<_>, GraphError>>()?;
+        h.graph.add(Concat, &parts)
     });
     check("cross entropy", |h| {
         let z = h.rows(1)?;

@@ -21,6 +21,8 @@ pub enum Binary {
     Subtract,
     /// `a · b`.
     Multiply,
+    /// `a / b`.
+    Divide,
     /// `a / b`, and 0 where `b` is 0; has no gradient with respect to `b`.
     DivideOrZero,
 }
@@ -51,7 +53,7 @@ impl Binary {
             Binary::Subtract => a - b,
             Binary::Multiply => a * b,
             Binary::DivideOrZero if b == 0.0 => 0.0,
-            Binary::DivideOrZero => a / b,
+            Binary::Divide | Binary::DivideOrZero => a / b,
         }
     }
 }
@@ -67,7 +69,7 @@ impl Op for Binary {
             Binary::Add => "add",
             Binary::Subtract => "subtract",
             Binary::Multiply => "multiply",
-            Binary::DivideOrZero => "divide",
+            Binary::Divide | Binary::DivideOrZero => "divide",
         }
     }
 
@@ -89,7 +91,7 @@ impl Op for Binary {
                     Binary::Add => elementwise::add(y, a, b),
                     Binary::Subtract => elementwise::subtract(y, a, b),
                     Binary::Multiply => elementwise::multiply(y, a, b),
-                    Binary::DivideOrZero => y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = self.apply(*a, *b)),
+                    Binary::Divide | Binary::DivideOrZero => y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = self.apply(*a, *b)),
                 }
             } else if a.len() == y.len() {
                 y.iter_mut().zip(a).for_each(|(y, a)| *y = self.apply(*a, b[0]));
@@ -108,17 +110,23 @@ impl Op for Binary {
     ) -> Result<InputGradients, GraphError> {
         let (a, b) = (inputs[0], inputs[1]);
         let mut gradients = Vec::with_capacity(2);
-        for (operand, other) in [(a, b), (b, a)] {
+        for (i, (operand, other)) in [(a, b), (b, a)].into_iter().enumerate() {
             if !backward.wants(operand) {
                 gradients.push(None);
                 continue;
             }
             let full = match self {
                 Binary::Add => upstream,
-                Binary::Subtract if operand == a => upstream,
+                Binary::Subtract if i == 0 => upstream,
                 Binary::Subtract => backward.add(Unary::Scale(-1.0), &[upstream])?,
                 Binary::Multiply => backward.add(Binary::Multiply, &[upstream, other])?,
-                Binary::DivideOrZero if operand == a => backward.add(Binary::DivideOrZero, &[upstream, b])?,
+                Binary::Divide if i == 0 => backward.add(Binary::Divide, &[upstream, b])?,
+                Binary::Divide => {
+                    let slope = backward.add(Binary::Divide, &[output, b])?;
+                    let negative = backward.add(Unary::Scale(-1.0), &[slope])?;
+                    backward.add(Binary::Multiply, &[upstream, negative])?
+                }
+                Binary::DivideOrZero if i == 0 => backward.add(Binary::DivideOrZero, &[upstream, b])?,
                 Binary::DivideOrZero => return Err(GraphError::NoGradient { op: self.name() }),
             };
             let kind = repeat(backward.shape(operand), backward.shape(output));

@@ -27,21 +27,28 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+fn checked_rate(rate: f32) -> Result<(), String> {
+    if (0.0..1.0).contains(&rate) { Ok(()) } else { Err(format!("a dropout rate lies in [0, 1), not {rate}")) }
+}
+
+/// Drawn numbers below this drop an element.
+fn threshold(rate: f32) -> u64 {
+    (f64::from(rate) * 2.0_f64.powi(64)) as u64
+}
+
 impl Op for Dropout {
     fn name(&self) -> &'static str {
         "dropout"
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
-        if !(0.0..1.0).contains(&self.rate) {
-            return Err(format!("a dropout rate lies in [0, 1), not {}", self.rate));
-        }
+        checked_rate(self.rate)?;
         Ok(inputs[0].clone())
     }
 
     fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], first_row: usize, mut output: MatMut<'_>) {
         let kept = 1.0 / (1.0 - self.rate);
-        let threshold = (f64::from(self.rate) * 2.0_f64.powi(64)) as u64;
+        let threshold = threshold(self.rate);
         let key = mix(context.seed ^ mix(self.salt));
         let cols = output.cols() as u64;
         for i in 0..output.rows() {
@@ -50,6 +57,38 @@ impl Op for Dropout {
                 let drawn = mix(key.wrapping_add(start + j as u64));
                 *y = if drawn >= threshold { x * kept } else { 0.0 };
             }
+        }
+    }
+
+    fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+        Ok(vec![Some(backward.add(*self, &[upstream])?)])
+    }
+}
+
+/// Dropout of a tensor as a whole: `[B, N]` → `[B, N]`, for all rows of a step the same.
+#[derive(Clone, Copy, Debug)]
+pub struct DropWhole {
+    /// How often it is dropped, in `[0, 1)`.
+    pub rate: f32,
+    /// Tells tensors apart.
+    pub salt: u64,
+}
+
+impl Op for DropWhole {
+    fn name(&self) -> &'static str {
+        "dropout of a whole"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        checked_rate(self.rate)?;
+        Ok(inputs[0].clone())
+    }
+
+    fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        let is_kept = mix(context.seed ^ mix(self.salt)) >= threshold(self.rate);
+        let factor = if is_kept { 1.0 / (1.0 - self.rate) } else { 0.0 };
+        for i in 0..output.rows() {
+            output.row(i).iter_mut().zip(inputs[0].row(i)).for_each(|(y, x)| *y = factor * x);
         }
     }
 

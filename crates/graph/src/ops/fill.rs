@@ -1,11 +1,15 @@
-//! A constant tensor without batch rows.
+//! Constant tensors.
+
+use std::sync::Arc;
 
 use rankmill_kernels::view::{MatMut, MatRef};
 
-use crate::op::{Context, Op};
+use crate::differentiate::Backward;
+use crate::graph::{GraphError, Value};
+use crate::op::{Context, Cost, InputGradients, Op};
 use crate::shape::Shape;
 
-/// Every element is `value`.
+/// Every element is `value`; the shape has no batch rows.
 #[derive(Clone, Debug)]
 pub struct Fill {
     /// Shape of the tensor.
@@ -23,5 +27,49 @@ impl Op for Fill {
     }
     fn forward(&self, _: &Context<'_>, _: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
         output.fill(self.value);
+    }
+}
+
+/// These numbers, `[N]`.
+#[derive(Clone, Debug)]
+pub struct Constant {
+    /// The numbers.
+    pub values: Arc<[f32]>,
+}
+
+impl Op for Constant {
+    fn name(&self) -> &'static str {
+        "constant"
+    }
+    fn infer(&self, _: &[&Shape]) -> Result<Shape, String> {
+        Ok(Shape::fixed(&[self.values.len()]))
+    }
+    fn forward(&self, _: &Context<'_>, _: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        output.row(0).copy_from_slice(&self.values);
+    }
+}
+
+/// The shape of the input, every element `value`; no gradient flows into the input.
+#[derive(Clone, Copy, Debug)]
+pub struct FillLike {
+    /// The value.
+    pub value: f32,
+}
+
+impl Op for FillLike {
+    fn name(&self) -> &'static str {
+        "fill like"
+    }
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        Ok(inputs[0].clone())
+    }
+    fn forward(&self, _: &Context<'_>, _: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        (0..output.rows()).for_each(|i| output.row(i).fill(self.value));
+    }
+    fn gradient(&self, _: &mut Backward<'_>, _: &[Value], _: Value, _: Value) -> Result<InputGradients, GraphError> {
+        Ok(vec![None])
+    }
+    fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
+        Cost::default()
     }
 }

@@ -43,6 +43,23 @@ pub enum Function {
     Sine,
     /// `cos(x)`.
     Cosine,
+    /// `ln(x)`.
+    Logarithm,
+    /// `ln(1 + x)`.
+    LogarithmOfNext,
+    /// `sqrt(x)`.
+    Root,
+    /// `|x|`.
+    Absolute,
+    /// `x` to this power.
+    Power(f32),
+    /// The nearest number between the two.
+    Clip {
+        /// The smallest result.
+        least: f32,
+        /// The largest result.
+        most: f32,
+    },
     /// `1 / sqrt(max(x, least))`.
     InverseRoot {
         /// The least argument that is told apart.
@@ -81,6 +98,12 @@ impl Function {
             Function::Exponential => x.exp(),
             Function::Sine => x.sin(),
             Function::Cosine => x.cos(),
+            Function::Logarithm => x.ln(),
+            Function::LogarithmOfNext => x.ln_1p(),
+            Function::Root => x.sqrt(),
+            Function::Absolute => x.abs(),
+            Function::Power(exponent) => x.powf(exponent),
+            Function::Clip { least, most } => x.min(most).max(least),
             Function::InverseRoot { least } => 1.0 / x.max(least).sqrt(),
         }
     }
@@ -121,6 +144,14 @@ impl Function {
             Function::Exponential => x.exp(),
             Function::Sine => x.cos(),
             Function::Cosine => -x.sin(),
+            Function::Logarithm => 1.0 / x,
+            Function::LogarithmOfNext => 1.0 / (1.0 + x),
+            Function::Root => 0.5 / x.sqrt(),
+            Function::Absolute if x == 0.0 => 0.0,
+            Function::Absolute => x.signum(),
+            Function::Power(exponent) => exponent * x.powf(exponent - 1.0),
+            // TensorFlow's gradient flows at the bounds, too.
+            Function::Clip { least, most } => f32::from(u8::from(x >= least && x <= most)),
             Function::InverseRoot { least } if x < least => 0.0,
             Function::InverseRoot { .. } => -0.5 / (x * x.sqrt()),
         }
@@ -147,6 +178,12 @@ impl Op for Function {
             Function::Exponential => "exponential",
             Function::Sine => "sine",
             Function::Cosine => "cosine",
+            Function::Logarithm => "logarithm",
+            Function::LogarithmOfNext => "logarithm of 1 + x",
+            Function::Root => "square root",
+            Function::Absolute => "absolute value",
+            Function::Power(_) => "power",
+            Function::Clip { .. } => "clip",
             Function::InverseRoot { .. } => "inverse root",
         }
     }

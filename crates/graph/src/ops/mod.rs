@@ -6,6 +6,7 @@ pub mod batch_norm;
 pub mod binary;
 pub mod broadcast;
 pub mod cin;
+pub mod compare;
 pub mod concat;
 pub mod dots;
 pub mod dropout;
