@@ -1,19 +1,17 @@
-//! Feature groups: the columns of a group side by side (EasyRec behaviours 12, 19 to 25).
+//! Feature groups: the columns of a group, one by one and side by side (EasyRec behaviours 12, 19 to 24).
 
-use rankmill_config::{Diagnostic, Pipeline, proto};
+use rankmill_config::{Diagnostic, FeatureGroup, GroupFeature, Pipeline, did_you_mean, proto};
 use rankmill_data::{FeatureKind, FeatureSet, FeatureSpec};
-use rankmill_graph::ops::concat::Columns;
 use rankmill_graph::ops::leaf::DenseInput;
 use rankmill_graph::ops::lookup::{Combiner, Lookup};
 use rankmill_graph::ops::reduce::HalfSquareSum;
-use rankmill_graph::{GraphError, Value};
+use rankmill_graph::ops::reshape::Reshape;
+use rankmill_graph::{GraphError, Shape, Value};
 use rankmill_nn::init::Initializer;
-use rankmill_nn::layers::scope::{BatchNormSettings, Builder};
+use rankmill_nn::layers::Tensors;
+use rankmill_nn::layers::scope::Builder;
 
 use crate::feed::{Slot, Slots};
-
-/// Epsilon of the layer norm over a group (EasyRec behaviour 25).
-const GROUP_NORM_EPSILON: f32 = 1e-12;
 
 /// What feature groups need, and what building them leaves behind.
 pub(crate) struct Groups<'a> {
@@ -24,6 +22,17 @@ pub(crate) struct Groups<'a> {
     pub(crate) squares: Vec<Value>,
     /// The tensor of each group as EasyRec concatenates it, before any normalisation.
     pub(crate) tensors: Vec<(String, Value)>,
+}
+
+/// The columns of a group, before any normalisation.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupColumns {
+    /// The group's name.
+    pub(crate) name: String,
+    /// All columns side by side.
+    pub(crate) tensor: Value,
+    /// The features one by one.
+    pub(crate) features: Vec<Value>,
 }
 
 /// A column of a group.
@@ -37,18 +46,17 @@ impl<'a> Groups<'a> {
         Groups { pipeline, features, slots, squares: Vec::new(), tensors: Vec::new() }
     }
 
-    /// Builds the tensor of group `name` with tables of its own; `path` is the config place that asks for it.
-    pub(crate) fn tensor(
+    /// Looks up the columns of group `name`, in tables of its own; `path` is the config place that asks for it. Tables of a wide group are
+    /// `wide_output_dim` wide.
+    pub(crate) fn columns(
         &mut self,
         builder: &mut Builder,
         name: &str,
-        options: &proto::InputLayer,
+        wide_output_dim: Option<u32>,
         path: &str,
-    ) -> Result<Value, Diagnostic> {
+    ) -> Result<GroupColumns, Diagnostic> {
         let groups = self.pipeline.feature_groups();
-        let Some(group) = groups.iter().find(|group| group.name == name) else {
-            return Err(self.pipeline.error(path, format!("there is no feature group `{name}`")));
-        };
+        let group = find(self.pipeline, &groups, name, path)?;
         if !group.config.sequence_features.is_empty() {
             let path = format!("{}.sequence_features[0]", group.path);
             return Err(self.pipeline.error(&path, "sequence groups are not supported yet"));
@@ -57,33 +65,55 @@ impl<'a> Groups<'a> {
         let scope = builder.unique("input_layer");
         let mut members = Vec::with_capacity(group.features.len());
         for feature in &group.features {
-            let Some(index) = self.features.specs().iter().position(|spec| spec.name == feature.name) else {
-                let message = format!("group `{name}` names feature `{}`, which is not built", feature.name);
-                return Err(self.pipeline.error(&feature.path, message));
-            };
+            let index = self.feature_index(name, feature)?;
             let spec = &self.features.specs()[index];
-            let width = if wide { options.wide_output_dim() as usize } else { spec.embedding_dim };
+            let width = if wide { wide_output_dim.unwrap_or(0) as usize } else { spec.embedding_dim };
             if wide && width == 0 && matches!(spec.kind, FeatureKind::Ids { .. }) {
-                return Err(self.pipeline.error(path, format!("the wide group `{name}` needs `wide_output_dim`")));
+                let message = format!("the wide group `{name}` needs `wide_output_dim` in an input_layer block");
+                return Err(self.pipeline.error(path, message));
             }
             let member = member(builder, &scope, spec, self.slots.feature(index), width, wide)
                 .map_err(|error| self.pipeline.error(&spec.path, error))?;
             members.push(member);
         }
-        let built = self.assemble(builder, name, options, &members);
+        let built = self.assemble(builder, name, &members);
         built.map_err(|error| self.pipeline.error(path, error.to_string()))
     }
 
-    fn assemble(
-        &mut self,
-        builder: &mut Builder,
-        name: &str,
-        options: &proto::InputLayer,
-        members: &[Member],
-    ) -> Result<Value, GraphError> {
+    /// The parsed features of group `name`, one by one: numbers as they are in the rows (EasyRec behaviour 119). A single number for each
+    /// row is a tensor `[B]`.
+    pub(crate) fn raw(&self, builder: &mut Builder, name: &str, path: &str) -> Result<Tensors, Diagnostic> {
+        let groups = self.pipeline.feature_groups();
+        let group = find(self.pipeline, &groups, name, path)?;
+        let mut features = Vec::with_capacity(group.features.len());
+        for feature in &group.features {
+            let index = self.feature_index(name, feature)?;
+            let Slot::Dense(slot, width) = self.slots.feature(index) else {
+                let message = format!("`raw_input` gives numbers, but feature `{}` of group `{name}` becomes ids", feature.name);
+                return Err(self.pipeline.error(path, message));
+            };
+            let mut s = builder.scope(&format!("{name} (raw features)"));
+            let value = s.add(DenseInput { slot, width, axis: None }, &[]).and_then(|value| match width {
+                1 => s.add(Reshape { shape: Shape::batch(&[]) }, &[value]),
+                _ => Ok(value),
+            });
+            features.push(Tensors::One(value.map_err(|error| self.pipeline.error(path, error.to_string()))?));
+        }
+        Ok(Tensors::List(features))
+    }
+
+    fn feature_index(&self, group: &str, feature: &GroupFeature) -> Result<usize, Diagnostic> {
+        let index = self.features.specs().iter().position(|spec| spec.name == feature.name);
+        index.ok_or_else(|| {
+            let message = format!("group `{group}` names feature `{}`, which is not built", feature.name);
+            self.pipeline.error(&feature.path, message)
+        })
+    }
+
+    fn assemble(&mut self, builder: &mut Builder, name: &str, members: &[Member]) -> Result<GroupColumns, GraphError> {
         let mut s = builder.scope(&format!("{name} (feature group)"));
-        let values: Vec<Value> = members.iter().map(|member| member.value).collect();
-        let tensor = s.concat(&values)?;
+        let features: Vec<Value> = members.iter().map(|member| member.value).collect();
+        let tensor = s.concat(&features)?;
         self.tensors.push((name.to_owned(), tensor));
         if self.pipeline.proto.model_config.as_ref().is_some_and(|model| model.embedding_regularization() > 0.0) {
             if members.iter().all(|member| member.is_embedding) {
@@ -94,38 +124,15 @@ impl<'a> Groups<'a> {
                 }
             }
         }
-        let mut output = tensor;
-        if options.do_batch_norm() {
-            // EasyRec normalises each feature too, for the feature list; the list's statistics move even if nobody reads it.
-            output = group_batch_norm(builder, tensor)?;
-            for value in columns(builder, tensor, &values)? {
-                group_batch_norm(builder, value)?;
-            }
-        } else if options.do_layer_norm() {
-            output = builder.scope("").layer_norm(&format!("{name}_features"), tensor, GROUP_NORM_EPSILON)?;
-            for (i, value) in values.iter().enumerate() {
-                builder.scope("").layer_norm(&format!("{name}f_{i}"), *value, GROUP_NORM_EPSILON)?;
-            }
-        }
-        builder.scope("").dropout(&format!("{name}_dropout"), output, options.dropout_rate())
+        Ok(GroupColumns { name: name.to_owned(), tensor, features })
     }
 }
 
-fn group_batch_norm(builder: &mut Builder, x: Value) -> Result<Value, GraphError> {
-    let name = builder.unique("batch_normalization");
-    builder.scope("").batch_norm(&name, x, BatchNormSettings::default())
-}
-
-/// The members of a group as columns of its tensor.
-fn columns(builder: &mut Builder, tensor: Value, members: &[Value]) -> Result<Vec<Value>, GraphError> {
-    let mut first = 0;
-    let mut out = Vec::with_capacity(members.len());
-    for member in members {
-        let width = builder.graph.shape(*member).elements();
-        out.push(builder.graph.add(Columns { first, width }, &[tensor])?);
-        first += width;
-    }
-    Ok(out)
+fn find<'g>(pipeline: &Pipeline, groups: &'g [FeatureGroup<'g>], name: &str, path: &str) -> Result<&'g FeatureGroup<'g>, Diagnostic> {
+    groups.iter().find(|group| group.name == name).ok_or_else(|| {
+        let near = did_you_mean(name, groups.iter().map(|group| group.name));
+        pipeline.error(path, format!("there is no feature group `{name}`")).with_help(near)
+    })
 }
 
 fn member(builder: &mut Builder, scope: &str, spec: &FeatureSpec, slot: Slot, width: usize, wide: bool) -> Result<Member, String> {

@@ -4,9 +4,12 @@ mod backbone;
 pub mod bundle;
 mod feed;
 mod groups;
+mod input_layer;
+mod lambda;
 mod parameters;
 mod predictor;
 mod rank_model;
+mod tensor;
 
 pub use backbone::BlockOutput;
 pub use feed::BatchFeed;

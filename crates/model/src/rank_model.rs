@@ -10,6 +10,7 @@ use rankmill_graph::ops::sum::Sum;
 use rankmill_graph::ops::unary::Unary;
 use rankmill_graph::{Gradients, Graph, GraphError, Value, differentiate};
 use rankmill_nn::init::Initializer;
+use rankmill_nn::layers::Tensors;
 use rankmill_nn::layers::scope::{Bias, Builder, Mode, MovingUpdate};
 
 use crate::backbone::{Backbone, BlockOutput};
@@ -76,7 +77,10 @@ fn build(pipeline: &Pipeline, features: &FeatureSet, mode: Mode) -> Result<Model
     let mut builder = Builder::new(mode);
     let mut groups = Groups::new(pipeline, features, &slots);
     let mut backbone = Backbone::new(pipeline, tower)?;
-    let output = backbone.build(&mut builder, &mut groups)?;
+    let Tensors::One(output) = backbone.build(&mut builder, &mut groups)? else {
+        let message = "a RankModel needs one tensor, but the backbone ends in a list of them; add a `top_mlp`, or put them side by side";
+        return Err(pipeline.error("model_config.backbone", message));
+    };
     let blocks = std::mem::take(&mut backbone.blocks);
     let at_head = |error: GraphError| pipeline.error("model_config.backbone", error.to_string());
     let logits = if builder.graph.shape(output).elements() == 1 {

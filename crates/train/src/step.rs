@@ -12,7 +12,8 @@ use rankmill_kernels::elementwise::scale;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pages::filled;
 use rankmill_kernels::pool::Pool;
-use rankmill_model::{BatchFeed, Model, Parameter, ParameterError, Parameters, Training};
+use rankmill_model::{BatchFeed, BlockOutput, Model, Parameter, ParameterError, Parameters, Training};
+use rankmill_nn::layers::Tensors;
 use rankmill_nn::layers::scope::{Mode, Moment};
 use rankmill_nn::optim::clip::{clip_factor, global_norm};
 use rankmill_nn::optim::{Gradient, Optimizer, StepRates};
@@ -52,6 +53,7 @@ pub struct Trainer {
     logits: Value,
     tables: Tables,
     group_tensors: Vec<(String, Value)>,
+    block_tensors: Vec<(String, Value)>,
     optimizer: Optimizer,
     clip_norm: f32,
     embedding_multiplier: f32,
@@ -86,7 +88,7 @@ pub enum Keep {
     /// Losses and gradients alone.
     #[default]
     Needed,
-    /// The feature groups' tensors, too.
+    /// The tensors of feature groups and blocks, too.
     Everything,
 }
 
@@ -123,6 +125,7 @@ impl Trainer {
             logits: model.logits,
             training,
             tables,
+            block_tensors: if keep == Keep::Everything { block_tensors(&model.blocks) } else { Vec::new() },
             group_tensors: if keep == Keep::Everything { model.group_tensors } else { Vec::new() },
             optimizer,
             clip_norm: train_config.gradient_clipping_by_norm(),
@@ -277,6 +280,12 @@ impl Trainer {
         self.group_tensors.iter().map(|(name, value)| (name.clone(), self.executor.value(*value).to_vec())).collect()
     }
 
+    /// What the blocks came out as in the last batch, if [`Keep::Everything`] was asked for: `package/block`, and for lists the place in
+    /// them, `package/block/0`.
+    pub fn block_tensors(&self) -> Vec<(String, Vec<f32>)> {
+        self.block_tensors.iter().map(|(name, value)| (name.clone(), self.executor.value(*value).to_vec())).collect()
+    }
+
     /// The gradients of the last batch as dense tensors, with the variables' names, after clipping.
     pub fn dense_gradients(&self) -> Vec<(String, Vec<f32>)> {
         let factor = self.clip_factor();
@@ -340,19 +349,7 @@ impl Trainer {
         let optimizer = &self.optimizer;
         self.pool.for_each(tasks, |task| task.run(optimizer, &rates, factor));
         self.optimizer.end_step(&mut self.scalars);
-        for update in &self.training.updates {
-            let moments = self.executor.value(update.moments);
-            let moving = &mut entries[update.parameter].values;
-            let moments = moments.row(0);
-            let batch = match update.moment {
-                Moment::Mean => &moments[..moving.len()],
-                Moment::Variance => &moments[moving.len()..],
-            };
-            let share = 1.0 - update.momentum;
-            for (moving, batch) in moving.iter_mut().zip(batch) {
-                *moving -= (*moving - batch) * share;
-            }
-        }
+        self.move_statistics(&mut entries);
         self.parameters.entries = entries;
         self.slots = slots;
         self.global_step += 1;
@@ -363,6 +360,32 @@ impl Trainer {
             clock.update += start.elapsed().as_secs_f64();
         }
         rates
+    }
+
+    /// Moves the moving statistics towards the batch's. Where a batch norm ran several times, in a package that was called again, each run
+    /// starts from the value before the step (EasyRec behaviour 113).
+    fn move_statistics(&self, entries: &mut [Parameter]) {
+        let updates = &self.training.updates;
+        for (i, first) in updates.iter().enumerate() {
+            if updates[..i].iter().any(|earlier| earlier.parameter == first.parameter) {
+                continue;
+            }
+            let moving = &mut entries[first.parameter].values;
+            let runs = updates[i..].iter().filter(|update| update.parameter == first.parameter);
+            let before = (runs.clone().count() > 1).then(|| moving.clone());
+            for update in runs {
+                let moments = self.executor.value(update.moments).row(0);
+                let batch = match update.moment {
+                    Moment::Mean => &moments[..moving.len()],
+                    Moment::Variance => &moments[moving.len()..],
+                };
+                let share = 1.0 - update.momentum;
+                for (j, moving) in moving.iter_mut().enumerate() {
+                    let from = before.as_ref().map_or(*moving, |before| before[j]);
+                    *moving -= (from - batch[j]) * share;
+                }
+            }
+        }
     }
 }
 
@@ -377,6 +400,21 @@ fn fill(name: &str, shape: &[usize], values: &mut [f32], saved: Option<&Paramete
     Ok(())
 }
 
+/// The tensors of all blocks by name.
+fn block_tensors(blocks: &[BlockOutput]) -> Vec<(String, Value)> {
+    fn named(out: &mut Vec<(String, Value)>, name: String, tensors: &Tensors) {
+        match tensors {
+            Tensors::One(value) => out.push((name, *value)),
+            Tensors::List(parts) | Tensors::Tuple(parts) => {
+                parts.iter().enumerate().for_each(|(i, part)| named(out, format!("{name}/{i}"), part));
+            }
+        }
+    }
+    let mut out = Vec::new();
+    blocks.iter().for_each(|block| named(&mut out, format!("{}/{}", block.package, block.name), &block.output));
+    out
+}
+
 /// The tensors of a training graph that a step reads after the run.
 pub(crate) fn step_outputs(model: &Model, keep: Keep) -> Vec<Value> {
     let mut outputs = vec![model.logits];
@@ -389,6 +427,7 @@ pub(crate) fn step_outputs(model: &Model, keep: Keep) -> Vec<Value> {
     }
     if keep == Keep::Everything {
         outputs.extend(model.group_tensors.iter().map(|(_, value)| *value));
+        outputs.extend(model.blocks.iter().flat_map(|block| block.output.values()));
     }
     outputs
 }

@@ -95,8 +95,8 @@ fn blocks(model: &Model) -> Vec<BlockSummary> {
     });
     let parts = model.blocks.iter().map(|block| {
         let output = shown(&model.graph, &block.output);
-        let layers = (0..100).map(|i| format!("backbone/{}_l{i}", block.name));
-        (block.name.clone(), output, std::iter::once(format!("backbone/{}", block.name)).chain(layers).collect())
+        let layers = (0..100).map(|i| format!("{}_l{i}", block.scope));
+        (block.name.clone(), output, std::iter::once(block.scope.clone()).chain(layers).collect())
     });
     let head = [("top_mlp", "backbone_top_mlp"), ("output", "output")]
         .into_iter()

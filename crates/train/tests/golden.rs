@@ -179,6 +179,11 @@ fn run_case(folder: &Path, threads: usize, idle_rows: IdleRows) -> Verdict {
                 let expected = trace.get(&name).unwrap_or_else(|| panic!("{name} is in the trace"));
                 verdict.magnitude(name, &values, expected, tolerance);
             }
+            let blocks: BTreeMap<String, Vec<f32>> = trainer.block_tensors().into_iter().collect();
+            for (block, expected) in trace.under("step1/block/") {
+                let found = blocks.get(block).map_or(&[][..], Vec::as_slice);
+                verdict.magnitude(format!("step1/block/{block}"), found, &expected.values, tolerance);
+            }
             let gradients: BTreeMap<String, Vec<f32>> = trainer.dense_gradients().into_iter().collect();
             for (variable, expected) in trace.under("grad1/") {
                 let found = gradients.get(variable).map_or(&[][..], Vec::as_slice);

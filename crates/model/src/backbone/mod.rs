@@ -74,7 +74,13 @@ impl<'a> Backbone<'a> {
     }
 
     /// The value of a function in the config, applied to tensors.
-    fn apply(&self, s: &mut Scope<'_>, path: &str, function: Result<Lambda, LambdaError>, arguments: &[Term]) -> Result<Tensors, Diagnostic> {
+    fn apply(
+        &self,
+        s: &mut Scope<'_>,
+        path: &str,
+        function: Result<Lambda, LambdaError>,
+        arguments: &[Term],
+    ) -> Result<Tensors, Diagnostic> {
         let place = |error: LambdaError| self.pipeline.error_within(path, error.span, error.message);
         function.and_then(|function| function.tensors(s, arguments)).map_err(place)
     }

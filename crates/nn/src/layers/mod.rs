@@ -31,6 +31,14 @@ impl Tensors {
         Tensors::List(values.into_iter().map(Tensors::One).collect())
     }
 
+    /// The tensor, if it is a single one.
+    pub fn as_one(&self) -> Option<Value> {
+        match self {
+            Tensors::One(value) => Some(*value),
+            Tensors::List(_) | Tensors::Tuple(_) => None,
+        }
+    }
+
     /// The tensors one by one, those of lists in order.
     pub fn values(&self) -> Vec<Value> {
         match self {

@@ -1,5 +1,7 @@
 //! What layers compose their operations with: a graph under construction and the place in the variable names where they are.
 
+use std::collections::BTreeMap;
+
 use rankmill_graph::ops::batch_norm::{BatchMoments, BatchNorm, MovingNorm};
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::concat::Concat;
@@ -8,7 +10,7 @@ use rankmill_graph::ops::layer_norm::LayerNorm;
 use rankmill_graph::ops::leaf::Parameter;
 use rankmill_graph::ops::matmul::MatMul;
 use rankmill_graph::ops::unary::Unary;
-use rankmill_graph::{Graph, GraphError, Op, Shape, Value};
+use rankmill_graph::{Axis, Graph, GraphError, Length, Op, Shape, Value};
 
 use crate::init::Initializer;
 use crate::random::name_hash;
@@ -58,6 +60,8 @@ pub struct Builder {
     /// Named tensors for tests, explanations and pictures.
     pub taps: Vec<(String, Value)>,
     unique_names: Vec<String>,
+    /// The trainable parameters' values, by number.
+    parameters: BTreeMap<usize, Value>,
 }
 
 /// Batch norm as in Keras and `tf.layers` (EasyRec behaviour 29).
@@ -130,7 +134,15 @@ impl Activation {
 impl Builder {
     /// An empty graph.
     pub fn new(mode: Mode) -> Builder {
-        Builder { graph: Graph::new(), mode, initializers: Vec::new(), updates: Vec::new(), taps: Vec::new(), unique_names: Vec::new() }
+        Builder {
+            graph: Graph::new(),
+            mode,
+            initializers: Vec::new(),
+            updates: Vec::new(),
+            taps: Vec::new(),
+            unique_names: Vec::new(),
+            parameters: BTreeMap::new(),
+        }
     }
 
     /// A name that no earlier call gave: `base`, then `base_1`, `base_2`, … as TensorFlow names unnamed layers.
@@ -179,6 +191,11 @@ impl Scope<'_> {
         self.builder.graph.shape(value)
     }
 
+    /// The axis of that length; a second call gives the same axis.
+    pub fn axis(&mut self, length: Length) -> Axis {
+        self.builder.graph.axis(length)
+    }
+
     /// Adds any operation.
     ///
     /// # Errors
@@ -209,7 +226,12 @@ impl Scope<'_> {
     /// If it exists with another shape.
     pub fn parameter(&mut self, name: &str, shape: &[usize], initializer: Initializer) -> Result<Value, GraphError> {
         let index = self.declare(name, shape, initializer, true)?;
-        self.add(Parameter { index, shape: Shape::fixed(shape) }, &[])
+        if let Some(known) = self.builder.parameters.get(&index) {
+            return Ok(*known);
+        }
+        let value = self.add(Parameter { index, shape: Shape::fixed(shape) }, &[])?;
+        self.builder.parameters.insert(index, value);
+        Ok(value)
     }
 
     /// `x·kernel (+ bias)`: variables `name/kernel [K, N]`, `name/bias [N]`.
@@ -294,7 +316,9 @@ impl Scope<'_> {
         if rate == 0.0 || self.mode() == Mode::Inference {
             return Ok(x);
         }
-        let salt = name_hash(&self.name(name));
+        // A layer that is called again, as part of a package, draws anew.
+        let name = self.name(name);
+        let salt = name_hash(&self.builder.unique(&name));
         self.add(Dropout { rate, salt }, &[x])
     }
 
