@@ -177,6 +177,18 @@ impl Pipeline {
         &self.message
     }
 
+    /// The set string fields of these names, in any message, with their paths.
+    #[must_use]
+    pub fn strings(&self, names: &[&str]) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        crate::walk::scalars(&self.message, &mut |path, field, value| {
+            if let Some(text) = value.as_str().filter(|_| names.contains(&field.name())) {
+                found.push((path.to_owned(), text.to_owned()));
+            }
+        });
+        found
+    }
+
     /// Whether a path is set, by the file or by an edit.
     #[must_use]
     pub fn is_set(&self, path: &str) -> bool {

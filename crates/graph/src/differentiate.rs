@@ -105,7 +105,19 @@ pub fn differentiate(graph: &mut Graph, loss: Value) -> Result<Gradients, GraphE
             }
         }
     }
-    gradients.dense.sort_by_key(|(index, _)| *index);
+    gradients.dense = merged(graph, gradients.dense)?;
     gradients.tables.sort_by_key(|table| table.lookup);
     Ok(gradients)
+}
+
+/// The gradients by parameter; those of a parameter with several nodes are added up.
+fn merged(graph: &mut Graph, mut dense: Vec<(usize, Value)>) -> Result<Vec<(usize, Value)>, GraphError> {
+    dense.sort_by_key(|(index, _)| *index);
+    let of_one = dense.chunk_by(|(a, _), (b, _)| a == b).map(<[_]>::to_vec).collect::<Vec<_>>();
+    let add = |parts: Vec<(usize, Value)>| {
+        let values: Vec<Value> = parts.iter().map(|(_, value)| *value).collect();
+        let total = if let [only] = values[..] { only } else { graph.add(Sum, &values)? };
+        Ok((parts[0].0, total))
+    };
+    of_one.into_iter().map(add).collect()
 }

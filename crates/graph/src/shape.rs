@@ -50,6 +50,12 @@ impl Shape {
         Shape { batch: false, axis: None, dims: dims.to_vec() }
     }
 
+    /// Whether values of both shapes can be combined element by element: they are equal, or both one element without batch rows.
+    pub fn matches(&self, other: &Shape) -> bool {
+        let is_scalar = |shape: &Shape| !shape.batch && shape.elements() == 1;
+        self == other || is_scalar(self) && is_scalar(other)
+    }
+
     /// Elements of one row, or of the whole where there are no batch rows.
     pub fn elements(&self) -> usize {
         self.dims.iter().product()

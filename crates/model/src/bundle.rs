@@ -16,11 +16,12 @@ use rankmill_data::{InputFile, KeptColumn, Origin, RawRows};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
+use crate::model::Output;
 use crate::parameters::{Parameter, Parameters};
-use crate::predictor::Predictor;
+use crate::predictor::{Predictor, Scores};
 
 /// The layout of the directory that this version writes and reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The config of a bundle.
 pub const CONFIG_FILE: &str = "pipeline.config";
@@ -60,15 +61,17 @@ pub enum BundleError {
     #[error("{0}")]
     Config(Diagnostics),
     /// A golden row scores differently than when the model was written.
-    #[error("{}: golden row {row} scores {found}, but scored {expected} when the model was written", path.display())]
+    #[error("{}: golden row {row} has {output} {found}, but had {expected} when the model was written", path.display())]
     Golden {
         /// The bundle.
         path: PathBuf,
         /// The row, counted from 0.
         row: usize,
-        /// Its logit then.
+        /// The prediction that differs.
+        output: String,
+        /// Its value then.
         expected: f32,
-        /// Its logit now.
+        /// Its value now.
         found: f32,
     },
 }
@@ -85,27 +88,41 @@ impl BundleError {
     }
 }
 
-/// Rows as text and the logits the model gave them.
+/// Rows as text and what the model predicted for them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GoldenRows {
     /// The fields of each row, in the order of `data_config.input_fields`.
     pub rows: Vec<Vec<String>>,
-    /// The bits of each row's logit.
-    pub logit_bits: Vec<u32>,
+    /// The predictions.
+    #[serde(default)]
+    pub outputs: Vec<GoldenOutput>,
+}
+
+/// A prediction for the golden rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoldenOutput {
+    /// EasyRec's name.
+    pub name: String,
+    /// The bits of the values, row after row.
+    pub bits: Vec<u32>,
 }
 
 impl GoldenRows {
-    /// Takes the first rows of a batch whose input fields were all kept, with their logits; rows that are not UTF-8 are left out.
-    pub fn from_batch(kept: &[KeptColumn], logits: &[f32], limit: usize) -> GoldenRows {
-        let mut golden = GoldenRows::default();
-        for (row, logit) in logits.iter().enumerate() {
+    /// Takes the first rows of a batch whose input fields were all kept, with their scores; rows that are not UTF-8 are left out.
+    pub fn from_batch(kept: &[KeptColumn], outputs: &[Output], scores: &Scores, limit: usize) -> GoldenRows {
+        let named = outputs.iter().map(|output| GoldenOutput { name: output.name.clone(), bits: Vec::new() });
+        let mut golden = GoldenRows { rows: Vec::new(), outputs: named.collect() };
+        let count = kept.first().map_or(0, |column| column.offsets.len() - 1);
+        for row in 0..count {
             if golden.rows.len() == limit {
                 break;
             }
             let fields = kept.iter().map(|column| String::from_utf8(column.row(row).to_vec())).collect::<Result<Vec<_>, _>>();
             if let Ok(fields) = fields {
                 golden.rows.push(fields);
-                golden.logit_bits.push(logit.to_bits());
+                for ((golden, output), values) in golden.outputs.iter_mut().zip(outputs).zip(&scores.columns) {
+                    golden.bits.extend(values[row * output.width..(row + 1) * output.width].iter().map(|value| value.to_bits()));
+                }
             }
         }
         golden
@@ -121,11 +138,21 @@ impl GoldenRows {
         }
         let batch = predictor.features.transform(&rows).map_err(|error| BundleError::damaged(&manifest, error))?;
         let scores = predictor.score(&batch);
-        for (row, (bits, found)) in self.logit_bits.iter().zip(&scores.logits).enumerate() {
-            let expected = f32::from_bits(*bits);
-            let close = (expected - found).abs() <= 1e-6 * expected.abs().max(1.0);
-            if found.to_bits() != *bits && (same_arithmetic || !close) {
-                return Err(BundleError::Golden { path: path.to_owned(), row, expected, found: *found });
+        for golden in &self.outputs {
+            let place = predictor.outputs().iter().position(|output| output.name == golden.name);
+            let place = place.ok_or_else(|| BundleError::damaged(&manifest, format!("the model predicts no `{}`", golden.name)))?;
+            let width = predictor.outputs()[place].width;
+            let values = &scores.columns[place];
+            if values.len() != golden.bits.len() {
+                return Err(BundleError::damaged(&manifest, format!("`{}` has another number of values than rows", golden.name)));
+            }
+            for (i, (bits, found)) in golden.bits.iter().zip(values).enumerate() {
+                let expected = f32::from_bits(*bits);
+                let close = (expected - found).abs() <= 1e-6 * expected.abs().max(1.0);
+                if found.to_bits() != *bits && (same_arithmetic || !close) {
+                    let (path, output) = (path.to_owned(), golden.name.clone());
+                    return Err(BundleError::Golden { path, row: i / width, output, expected, found: *found });
+                }
             }
         }
         Ok(())

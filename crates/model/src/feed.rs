@@ -1,5 +1,7 @@
 //! How a batch of features meets the graph: which column goes to which slot.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rankmill_data::{Column, FeatureBatch, FeatureKind, FeatureSpec};
 use rankmill_graph::Feed;
 use rankmill_kernels::ids::IdColumn;
@@ -16,16 +18,68 @@ pub(crate) enum Slot {
     Sequence(usize),
 }
 
+/// A column that is made from the keys of a batch: losses compare rows by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyColumn {
+    /// Which of the batch's keys.
+    pub key: usize,
+    /// What becomes of it.
+    pub form: KeyForm,
+}
+
+/// What becomes of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyForm {
+    /// The keys of the batch numbered in the order in which they appear: equal numbers, equal keys.
+    Numbered,
+    /// 1 for the first row of each key, else 0.
+    First,
+    /// 1 where the key is this one, else 0.
+    Is(u64),
+}
+
+impl KeyColumn {
+    fn values(self, batch: &FeatureBatch) -> Vec<f32> {
+        let keys = &batch.keys[self.key];
+        match self.form {
+            KeyForm::Is(wanted) => keys.iter().map(|key| f32::from(u8::from(*key == wanted))).collect(),
+            KeyForm::First => {
+                let mut seen = BTreeSet::new();
+                keys.iter().map(|key| f32::from(u8::from(seen.insert(*key)))).collect()
+            }
+            KeyForm::Numbered => {
+                let mut numbers = BTreeMap::new();
+                let mut number = |key: &u64| {
+                    let next = numbers.len() as f32;
+                    *numbers.entry(*key).or_insert(next)
+                };
+                keys.iter().map(&mut number).collect()
+            }
+        }
+    }
+}
+
+/// The key columns of a batch.
+pub struct BatchKeys(Vec<Vec<f32>>);
+
+impl BatchKeys {
+    /// Makes the columns that a model reads.
+    pub fn new(columns: &[KeyColumn], batch: &FeatureBatch) -> BatchKeys {
+        BatchKeys(columns.iter().map(|column| column.values(batch)).collect())
+    }
+}
+
 /// The slots of all features: id columns and dense columns are counted apart, labels follow the dense columns, then the sample
-/// weights.
+/// weights (empty if there are none), then the key columns.
 #[derive(Clone, Debug)]
 pub(crate) struct Slots {
     features: Vec<Slot>,
     dense: usize,
+    labels: usize,
 }
 
 impl Slots {
-    pub(crate) fn new(specs: &[FeatureSpec]) -> Slots {
+    pub(crate) fn new(specs: &[FeatureSpec], labels: usize) -> Slots {
         let (mut ids, mut dense, mut sequences) = (0, 0, 0);
         let features = specs
             .iter()
@@ -44,7 +98,7 @@ impl Slots {
                 }
             })
             .collect();
-        Slots { features, dense }
+        Slots { features, dense, labels }
     }
 
     pub(crate) fn feature(&self, index: usize) -> Slot {
@@ -55,8 +109,12 @@ impl Slots {
         self.dense + index
     }
 
-    pub(crate) fn sample_weights(&self, labels: usize) -> usize {
-        self.dense + labels
+    pub(crate) fn sample_weights(&self) -> usize {
+        self.dense + self.labels
+    }
+
+    pub(crate) fn key_column(&self, index: usize) -> usize {
+        self.dense + self.labels + 1 + index
     }
 }
 
@@ -70,7 +128,7 @@ pub struct BatchFeed<'a> {
 
 impl<'a> BatchFeed<'a> {
     /// The feed of a batch; `seed` is that of the step's random numbers.
-    pub fn new(batch: &'a FeatureBatch, seed: u64) -> BatchFeed<'a> {
+    pub fn new(batch: &'a FeatureBatch, keys: &'a BatchKeys, seed: u64) -> BatchFeed<'a> {
         let mut dense = Vec::new();
         let mut ids = Vec::new();
         for column in &batch.columns {
@@ -80,8 +138,10 @@ impl<'a> BatchFeed<'a> {
                 Column::Sequence(_) => {}
             }
         }
-        let columns = batch.labels.iter().chain(&batch.sample_weights);
-        dense.extend(columns.map(|values| MatRef::new(values, batch.rows, values.len() / batch.rows.max(1))));
+        let column = |values: &'a [f32]| MatRef::new(values, batch.rows, values.len() / batch.rows.max(1));
+        dense.extend(batch.labels.iter().map(|values| column(values)));
+        dense.push(column(batch.sample_weights.as_deref().unwrap_or_default()));
+        dense.extend(keys.0.iter().map(|values| column(values)));
         BatchFeed { rows: batch.rows, dense, ids, seed }
     }
 

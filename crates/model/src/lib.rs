@@ -1,4 +1,4 @@
-//! From a config to a graph: feature groups, the backbone, the head; the values of the variables; prediction.
+//! From a config to a graph: feature groups, the backbone, the heads and losses; the values of the variables; prediction.
 
 mod backbone;
 pub mod bundle;
@@ -6,13 +6,18 @@ mod feed;
 mod groups;
 mod input_layer;
 mod lambda;
+mod losses;
+mod model;
+mod models;
 mod parameters;
+mod predictions;
 mod predictor;
-mod rank_model;
+mod tasks;
 mod tensor;
 
 pub use backbone::BlockOutput;
-pub use feed::BatchFeed;
+pub use feed::{BatchFeed, BatchKeys, KeyColumn, KeyForm};
+pub use model::{Model, Output, Purpose, Training};
 pub use parameters::{Parameter, ParameterError, Parameters};
 pub use predictor::{Predictor, Scorer, Scores};
-pub use rank_model::{Model, Training, label_index};
+pub use tasks::{Predicts, Task};

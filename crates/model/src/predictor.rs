@@ -5,23 +5,21 @@ use std::sync::Arc;
 
 use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::{FeatureBatch, FeatureSet};
-use rankmill_graph::{Executor, Weights};
+use rankmill_graph::{Executor, Value, Weights};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 use rankmill_kernels::view::MatRef;
-use rankmill_nn::layers::scope::Mode;
 
 use crate::bundle::{Bundle, BundleError, VARIABLES_FILE};
-use crate::feed::BatchFeed;
+use crate::feed::{BatchFeed, BatchKeys};
+use crate::model::{Model, Output, Purpose};
 use crate::parameters::{ParameterError, Parameters};
-use crate::rank_model::Model;
+use crate::tasks::Task;
 
 /// The inference graph of a model, without values.
 pub struct Scorer {
     executor: Executor,
-    logits: rankmill_graph::Value,
-    probabilities: rankmill_graph::Value,
-    /// Names and shapes of the graph's parameters.
+    /// Predictions, names and shapes of the graph's parameters.
     model: Model,
     /// Where the graph's parameters are among the variables last scored with.
     sources: Vec<Source>,
@@ -46,22 +44,51 @@ impl Source {
 /// The scores of a batch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scores {
-    /// Logit of each row.
-    pub logits: Vec<f32>,
-    /// Probability of each row.
-    pub probabilities: Vec<f32>,
+    /// For each of the model's outputs its values, row after row.
+    pub columns: Vec<Vec<f32>>,
+    /// For each of the model's losses its mean over the batch, if the labels were read.
+    pub losses: Vec<f32>,
+}
+
+impl Scores {
+    /// The values of an output, none if there is no such output.
+    pub fn column(&self, output: Option<usize>) -> &[f32] {
+        output.map_or(&[], |output| &self.columns[output])
+    }
 }
 
 impl Scorer {
-    /// Builds the inference graph of a config; products are computed at `precision`.
+    /// Builds the inference graph of a config, for `purpose` evaluation with losses; products are computed at `precision`.
     ///
     /// # Errors
     /// What the config asks for and can't be built, with the config line.
-    pub fn new(pipeline: &Pipeline, features: &FeatureSet, pool: Arc<Pool>, precision: Precision) -> Result<Scorer, Diagnostics> {
-        let model = Model::build(pipeline, features, Mode::Inference)?;
-        let outputs = [model.logits, model.probabilities];
-        let executor = Executor::new(model.graph.clone(), &outputs, 0, precision);
-        Ok(Scorer { executor, logits: model.logits, probabilities: model.probabilities, model, sources: Vec::new(), pool })
+    pub fn new(
+        pipeline: &Pipeline,
+        features: &FeatureSet,
+        purpose: Purpose,
+        pool: Arc<Pool>,
+        precision: Precision,
+    ) -> Result<Scorer, Diagnostics> {
+        let model = Model::build(pipeline, features, purpose)?;
+        let mut read = model.output_values();
+        read.extend(model.losses.iter().map(|(_, value)| *value));
+        let executor = Executor::new(model.graph.clone(), &read, 0, precision);
+        Ok(Scorer { executor, model, sources: Vec::new(), pool })
+    }
+
+    /// The predictions, in the order of [`Scores::columns`].
+    pub fn outputs(&self) -> &[Output] {
+        &self.model.outputs
+    }
+
+    /// The tasks.
+    pub fn tasks(&self) -> &[Task] {
+        &self.model.tasks
+    }
+
+    /// The names of the losses, in the order of [`Scores::losses`].
+    pub fn loss_names(&self) -> impl Iterator<Item = &str> {
+        self.model.losses.iter().map(|(name, _)| name.as_str())
     }
 
     /// Takes the variables to score with, of which there may be more than the model needs.
@@ -80,8 +107,13 @@ impl Scorer {
     /// Scores a batch with variables whose places are known.
     fn score(&mut self, parameters: &Parameters, weights: Weights, batch: &FeatureBatch) -> Scores {
         let views: Vec<MatRef<'_>> = self.sources.iter().map(|source| source.view(parameters)).collect();
-        self.executor.run(&views, weights, &BatchFeed::new(batch, 0).feed(), &self.pool);
-        Scores { logits: self.executor.value(self.logits).to_vec(), probabilities: self.executor.value(self.probabilities).to_vec() }
+        let keys = BatchKeys::new(&self.model.key_columns, batch);
+        self.executor.run(&views, weights, &BatchFeed::new(batch, &keys, 0).feed(), &self.pool);
+        let values = |value: Value| self.executor.value(value);
+        Scores {
+            columns: self.model.outputs.iter().map(|output| values(output.value).to_vec()).collect(),
+            losses: self.model.losses.iter().map(|(_, value)| values(*value).scalar()).collect(),
+        }
     }
 }
 
@@ -122,7 +154,7 @@ impl Predictor {
     pub fn load(directory: &Path, pool: Arc<Pool>) -> Result<Predictor, BundleError> {
         let bundle = Bundle::open(directory)?;
         let features = FeatureSet::new(&bundle.pipeline).map_err(BundleError::Config)?;
-        let mut scorer = Scorer::new(&bundle.pipeline, &features, pool, Precision::F32).map_err(BundleError::Config)?;
+        let mut scorer = Scorer::new(&bundle.pipeline, &features, Purpose::Prediction, pool, Precision::F32).map_err(BundleError::Config)?;
         let Bundle { pipeline, parameters, manifest, path } = bundle;
         scorer.with(&parameters).map_err(|error| BundleError::damaged(&path.join(VARIABLES_FILE), error))?;
         let global_step = manifest.global_step;
@@ -138,8 +170,13 @@ impl Predictor {
     pub fn with_precision(mut self, precision: Precision) -> Result<Predictor, BundleError> {
         let pool = Arc::clone(&self.scorer.pool);
         let sources = std::mem::take(&mut self.scorer.sources);
-        let scorer = Scorer::new(&self.pipeline, &self.features, pool, precision).map_err(BundleError::Config)?;
+        let scorer = Scorer::new(&self.pipeline, &self.features, Purpose::Prediction, pool, precision).map_err(BundleError::Config)?;
         Ok(Predictor { scorer: Scorer { sources, ..scorer }, weights: Weights::Changed, ..self })
+    }
+
+    /// The predictions, in the order of [`Scores::columns`].
+    pub fn outputs(&self) -> &[Output] {
+        self.scorer.outputs()
     }
 
     /// The variables.

@@ -20,8 +20,7 @@ use model::{Case, Random, SEED};
 use peer::{Options, write_line};
 use rankmill_data::{Column, FeatureBatch, FeatureSet, IdColumn, Origin, Quotes, RawRows, Splitting};
 use rankmill_kernels::pool::Pool;
-use rankmill_model::{Model, Parameters, Scorer, Scores};
-use rankmill_nn::layers::scope::Mode;
+use rankmill_model::{Model, Parameters, Purpose, Scorer, Scores};
 
 /// Most batches that are cut from one of the case's; calls take all of them in turn, so that rows of tables are not always cached.
 const PIECES: usize = 8;
@@ -31,7 +30,7 @@ const CHECKED_ROWS: usize = 256;
 /// The case's variables. Norms start as the identity and biases at zero; a check on these would not notice if another system left
 /// one out, so all vectors are moved.
 fn parameters(case: &Case) -> Result<Parameters, Box<dyn Error>> {
-    let model = Model::build(&case.pipeline, &case.features, Mode::Inference)?;
+    let model = Model::build(&case.pipeline, &case.features, Purpose::Prediction)?;
     let mut parameters = Parameters::initialise(&model.graph, &model.initializers, SEED);
     model::widen_embeddings(&mut parameters);
     let mut random = Random(SEED);
@@ -134,7 +133,7 @@ fn measure(
     let mut probabilities = Vec::new();
     for number in 0..count.min(CHECKED_ROWS.div_ceil(options.batch)) {
         score(number, &mut scores)?;
-        probabilities.extend_from_slice(&scores.probabilities);
+        probabilities.extend_from_slice(&scores.columns[0]);
     }
     let mut score = |number: usize| score(number, &mut scores);
     write_line(&mut out, &format!("{{\"probabilities\": {probabilities:?}}}"));
@@ -163,7 +162,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         return Err(format!("a batch has at most {} rows", case.batches[0].rows).into());
     }
     let pool = Arc::new(Pool::new(options.threads)?);
-    let mut scorer = Scorer::new(&case.pipeline, &case.features, pool, options.precision)?;
+    let mut scorer = Scorer::new(&case.pipeline, &case.features, Purpose::Prediction, pool, options.precision)?;
     let mut scorer = scorer.with(&parameters)?;
     let batches = pieces(&case, options.batch);
     if !options.raw {

@@ -7,7 +7,7 @@ use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::{FeatureBatch, FeatureSet, Reader, ReaderOptions, Report};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
-use rankmill_model::{Parameters, Scorer, Scores, label_index};
+use rankmill_model::{Parameters, Predicts, Purpose, Scorer, Scores, Task as ModelTask};
 
 use crate::error::TrainError;
 use crate::metrics::{MaxF1Input, MetricError, MetricSet, Predictions, Task};
@@ -15,9 +15,10 @@ use crate::metrics::{MaxF1Input, MetricError, MetricSet, Predictions, Task};
 /// The figures of an evaluation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// Metrics by EasyRec's names, in the order of the config, then those that are always reported.
-    pub metrics: Vec<(&'static str, f64)>,
-    /// Mean over batches of the batches' mean loss, without regularisation (EasyRec behaviour 37).
+    /// Metrics by EasyRec's names, task after task, each in the order of the config, then those that are always reported; then each loss
+    /// by its name, if there are several.
+    pub metrics: Vec<(String, f64)>,
+    /// Mean over batches of the batches' loss, without regularisation (EasyRec behaviour 37).
     pub loss: f64,
     /// Rows scored.
     pub rows: u64,
@@ -28,9 +29,87 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// All metrics, then the loss.
+    pub fn figures(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.metrics.iter().map(|(name, value)| (name.as_str(), *value)).chain([("loss", self.loss)])
+    }
+
     /// The metric of that name.
     pub fn metric(&self, name: &str) -> Option<f64> {
-        self.metrics.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+        self.metrics.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+    }
+}
+
+/// The metrics of one task.
+#[derive(Clone, Debug)]
+struct TaskMetrics {
+    task: ModelTask,
+    classes: usize,
+    metrics: MetricSet,
+    /// Place of each of the metrics' key fields among the batch's keys.
+    key_places: Vec<usize>,
+}
+
+impl TaskMetrics {
+    fn new(pipeline: &Pipeline, features: &FeatureSet, task: &ModelTask) -> Result<TaskMetrics, Diagnostics> {
+        let at = |message: String| Diagnostics::from(pipeline.error(&task.metrics_path, message));
+        let kind = match task.predicts {
+            Predicts::Binary => Task::Binary,
+            Predicts::Classes(classes) => Task::Classes(classes),
+            Predicts::Value => Task::Regression,
+            Predicts::ProbabilityAndValue => Task::ZeroInflated,
+        };
+        let metrics = MetricSet::new(&task.metrics, kind, MaxF1Input::Logits).map_err(|error| at(error.to_string()))?;
+        let names = features.key_names();
+        let place = |field: &String| {
+            let place = names.iter().position(|name| name == field);
+            place.ok_or_else(|| at(format!("there is no field `{field}` to group rows by")))
+        };
+        let key_places = metrics.key_fields().iter().map(place).collect::<Result<_, _>>()?;
+        Ok(TaskMetrics { task: task.clone(), classes: kind.classes(), metrics, key_places })
+    }
+
+    fn update(&mut self, scores: &Scores, batch: &FeatureBatch) -> Result<(), MetricError> {
+        let keys: Vec<&[u64]> = self.key_places.iter().map(|place| batch.keys[*place].as_slice()).collect();
+        let logits = match self.task.predicts {
+            // A zero-inflated task has three raw outputs, none of them the logit that a metric means.
+            Predicts::Value | Predicts::ProbabilityAndValue => &[],
+            Predicts::Binary | Predicts::Classes(_) => scores.column(self.task.logits),
+        };
+        self.metrics.update(&Predictions {
+            labels: &batch.labels[self.task.label],
+            probabilities: scores.column(self.task.score),
+            values: scores.column(self.task.value),
+            logits,
+            classes: self.classes,
+            keys: &keys,
+        })
+    }
+}
+
+/// The metrics of all tasks.
+#[derive(Clone, Debug)]
+pub struct Metrics(Vec<TaskMetrics>);
+
+impl Metrics {
+    /// Adds the scores of a batch.
+    ///
+    /// # Errors
+    /// If the batch has other rows than the scores.
+    pub fn update(&mut self, scores: &Scores, batch: &FeatureBatch) -> Result<(), MetricError> {
+        self.0.iter_mut().try_for_each(|task| task.update(scores, batch))
+    }
+
+    /// Every figure with its name, which ends in the suffix of its task.
+    pub fn finish(&self) -> Vec<(String, f64)> {
+        let named = |task: &TaskMetrics| -> Vec<(String, f64)> {
+            task.metrics.finish().into_iter().map(|(name, value)| (format!("{name}{}", task.task.suffix), value)).collect()
+        };
+        self.0.iter().flat_map(named).collect()
+    }
+
+    fn rows(&self) -> u64 {
+        self.0.first().map_or(0, |task| task.metrics.rows())
     }
 }
 
@@ -39,10 +118,7 @@ pub struct Evaluator {
     pipeline: Pipeline,
     features: FeatureSet,
     scorer: Scorer,
-    metrics: MetricSet,
-    /// Place of each of the metrics' key fields among the batch's keys.
-    key_places: Vec<usize>,
-    label: usize,
+    metrics: Metrics,
 }
 
 impl Evaluator {
@@ -51,37 +127,19 @@ impl Evaluator {
     /// # Errors
     /// A config that can't be built, or metrics that don't fit.
     pub fn new(pipeline: &Pipeline, features: &FeatureSet, pool: Arc<Pool>, precision: Precision) -> Result<Evaluator, TrainError> {
-        let scorer = Scorer::new(pipeline, features, pool, precision)?;
-        let configs = pipeline.proto.eval_config.as_ref().map(|eval| eval.metrics_set.as_slice()).unwrap_or_default();
-        let metrics = MetricSet::new(configs, Task::Binary, MaxF1Input::Logits)
-            .map_err(|error| Diagnostics::from(pipeline.error("eval_config.metrics_set", error.to_string())))?;
-        let names = features.key_names();
-        let place = |field: &String| {
-            names.iter().position(|name| name == field).ok_or_else(|| {
-                Diagnostics::from(pipeline.error("eval_config.metrics_set", format!("there is no field `{field}` to group rows by")))
-            })
-        };
-        let key_places = metrics.key_fields().iter().map(place).collect::<Result<_, _>>()?;
-        let label = label_index(pipeline);
-        Ok(Evaluator { pipeline: pipeline.clone(), features: features.clone(), scorer, metrics, key_places, label })
+        let scorer = Scorer::new(pipeline, features, Purpose::Evaluation, pool, precision)?;
+        let metrics = scorer.tasks().iter().map(|task| TaskMetrics::new(pipeline, features, task)).collect::<Result<_, _>>()?;
+        Ok(Evaluator { pipeline: pipeline.clone(), features: features.clone(), scorer, metrics: Metrics(metrics) })
     }
 
     /// Settings of the metrics that have no effect.
     pub fn remarks(&self) -> Vec<String> {
-        self.metrics.remarks().iter().map(ToString::to_string).collect()
+        self.metrics.0.iter().flat_map(|task| task.metrics.remarks()).map(ToString::to_string).collect()
     }
 
     /// The metrics, without any rows yet.
-    pub fn fresh_metrics(&self) -> MetricSet {
+    pub fn fresh_metrics(&self) -> Metrics {
         self.metrics.clone()
-    }
-
-    /// Adds the scores of a batch to metrics.
-    ///
-    /// # Errors
-    /// If the batch has other rows than the scores.
-    pub fn update(&self, metrics: &mut MetricSet, scores: &Scores, batch: &FeatureBatch) -> Result<(), MetricError> {
-        update(metrics, &self.key_places, self.label, scores, batch)
     }
 
     /// Scores all rows of `inputs` with `parameters`; `progress` is told the share of the bytes read.
@@ -99,51 +157,30 @@ impl Evaluator {
         let mut reader = Reader::new(options, self.features.clone())?;
         let limit = self.pipeline.proto.eval_config.as_ref().map_or(0, |eval| u64::from(eval.num_examples()));
         let mut metrics = self.fresh_metrics();
+        let mut losses: Vec<(String, f64)> = self.scorer.loss_names().map(|name| (name.to_owned(), 0.0)).collect();
         let mut scorer = self.scorer.with(parameters)?;
-        let (mut batches, mut losses) = (0_u64, 0.0);
+        let mut batches = 0_u64;
         while let Some(batch) = reader.next() {
             let batch = batch?.features;
             let scores = scorer.score(&batch);
-            losses += mean_loss(&scores, &batch, self.label);
+            losses.iter_mut().zip(&scores.losses).for_each(|((_, total), loss)| *total += f64::from(*loss));
             batches += 1;
-            update(&mut metrics, &self.key_places, self.label, &scores, &batch)?;
+            metrics.update(&scores, &batch)?;
             progress(reader.progress());
             if limit > 0 && metrics.rows() >= limit {
                 break;
             }
         }
+        losses.iter_mut().for_each(|(_, total)| *total /= batches.max(1) as f64);
+        let loss = losses.iter().map(|(_, loss)| loss).sum();
+        let mut figures = metrics.finish();
+        figures.extend(if losses.len() > 1 { losses } else { Vec::new() });
         Ok(Evaluation {
-            metrics: metrics.finish(),
-            loss: losses / batches.max(1) as f64,
+            metrics: figures,
+            loss,
             rows: metrics.rows(),
             seconds: started.elapsed().as_secs_f64(),
             report: reader.report().clone(),
         })
     }
-}
-
-/// The loss of a batch as training defines it (EasyRec behaviour 36).
-fn mean_loss(scores: &Scores, batch: &FeatureBatch, label: usize) -> f64 {
-    let labels = &batch.labels[label];
-    let losses = scores.logits.iter().zip(labels).map(|(z, y)| f64::from(z.max(0.0) - z * y + (-z.abs()).exp().ln_1p()));
-    match &batch.sample_weights {
-        None => losses.sum::<f64>() / labels.len().max(1) as f64,
-        Some(weights) => {
-            let count = weights.iter().filter(|weight| **weight != 0.0).count();
-            let sum: f64 = losses.zip(weights).map(|(loss, weight)| loss * f64::from(*weight)).sum();
-            if count == 0 { 0.0 } else { sum / count as f64 }
-        }
-    }
-}
-
-/// Adds the scores of a batch to metrics, whose key fields lie at `key_places` among the batch's keys.
-fn update(metrics: &mut MetricSet, key_places: &[usize], label: usize, scores: &Scores, batch: &FeatureBatch) -> Result<(), MetricError> {
-    let keys: Vec<&[u64]> = key_places.iter().map(|place| batch.keys[*place].as_slice()).collect();
-    metrics.update(&Predictions {
-        labels: &batch.labels[label],
-        probabilities: &scores.probabilities,
-        logits: &scores.logits,
-        classes: 1,
-        keys: &keys,
-    })
 }

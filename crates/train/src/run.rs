@@ -8,18 +8,17 @@ use std::time::Instant;
 use rankmill_config::Pipeline;
 use rankmill_data::{Batch, FeatureSet, FeatureStatistics, InputFile, Position, Reader, ReaderOptions, Report, Supply};
 use rankmill_graph::OpProfile;
-use rankmill_kernels::elementwise::sigmoid;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 use rankmill_model::bundle::{CONFIG_FILE, GoldenRows, Manifest, processor, write_file};
-use rankmill_model::{Parameters, Scorer};
+use rankmill_model::{Parameters, Predicts, Purpose, Scorer, Task};
 use serde_json::json;
 
 use crate::checkpoint::{self, RunState};
 use crate::error::TrainError;
 use crate::evaluate::{Evaluation, Evaluator};
 use crate::events::{EVALUATION_FOLDER, EventWriter, LEARNING_RATE, STEPS_PER_SECOND, loss_tag, online_metric_tag};
-use crate::metrics::{Auc, Metric, Predictions};
+use crate::metrics::{Auc, Metric, MetricError, Predictions};
 use crate::step::{StepLosses, Trainer, TrainerOptions};
 
 /// Rows of the first batch that the manifest keeps with their scores.
@@ -107,7 +106,7 @@ pub struct Progress {
     pub rows_per_second: f64,
     /// Losses of the last step.
     pub losses: StepLosses,
-    /// AUC of all training rows so far, each scored before it was trained on.
+    /// AUC of all training rows so far, each scored before it was trained on: that of the first task that ranks, NaN if none does.
     pub auc: f64,
 }
 
@@ -165,7 +164,7 @@ struct Run<'a> {
     golden: Golden,
     events: EventWriter,
     eval_events: Option<EventWriter>,
-    auc: Auc,
+    aucs: Vec<TaskAuc>,
     position: Position,
     rows_before: u64,
     rows: u64,
@@ -174,6 +173,29 @@ struct Run<'a> {
     eval_seconds: f64,
     last_saved: Option<u64>,
     checkpoint: PathBuf,
+}
+
+/// AUC of a task over all training rows, each scored before it was trained on.
+struct TaskAuc {
+    tag: String,
+    label: usize,
+    /// The output that ranks.
+    score: usize,
+    auc: Auc,
+}
+
+impl TaskAuc {
+    /// One for each task that predicts a probability.
+    fn of(tasks: &[Task]) -> Result<Vec<TaskAuc>, MetricError> {
+        let mut aucs = Vec::new();
+        for task in tasks.iter().filter(|task| task.predicts != Predicts::Value) {
+            if let Some(score) = task.score {
+                let tag = online_metric_tag(&format!("auc{}", task.suffix));
+                aucs.push(TaskAuc { tag, label: task.label, score, auc: Auc::new(200)? });
+            }
+        }
+        Ok(aucs)
+    }
 }
 
 /// Rows whose scores each checkpoint records.
@@ -224,7 +246,7 @@ impl<'a> Run<'a> {
             false => Some(Evaluator::new(pipeline, &features, Arc::clone(pool), Precision::F32)?),
         };
         let golden = Golden {
-            scorer: Scorer::new(pipeline, &features, Arc::clone(pool), Precision::F32)?,
+            scorer: Scorer::new(pipeline, &features, Purpose::Prediction, Arc::clone(pool), Precision::F32)?,
             batch: golden_batch(pipeline, options, &features)?,
         };
         if options.start == Start::Overwrite {
@@ -257,13 +279,13 @@ impl<'a> Run<'a> {
         Ok(Run {
             pipeline,
             options,
+            aucs: TaskAuc::of(trainer.tasks())?,
             trainer,
             reader,
             evaluator,
             golden,
             events,
             eval_events,
-            auc: Auc::new(200)?,
             position,
             rows_before,
             rows: 0,
@@ -303,8 +325,9 @@ impl<'a> Run<'a> {
                 let seconds = since.elapsed().as_secs_f64().max(1e-9);
                 let rows_per_second = (self.rows - rows) as f64 / seconds;
                 last_report = (Instant::now(), self.rows);
-                let auc = (online_metric_tag("auc"), self.auc.finish());
-                self.events.scalars(step, &[(STEPS_PER_SECOND, log_every as f64 / seconds), (&auc.0, auc.1)])?;
+                let mut values = vec![(STEPS_PER_SECOND, log_every as f64 / seconds)];
+                values.extend(self.aucs.iter().map(|task| (task.tag.as_str(), task.auc.finish())));
+                self.events.scalars(step, &values)?;
                 tell(Event::Progress(self.progress(total_steps, rows_per_second, step_losses)));
             }
             if step.is_multiple_of(summary_every) || step.is_multiple_of(log_every) || step == 1 {
@@ -354,7 +377,7 @@ impl<'a> Run<'a> {
         let metrics: serde_json::Map<String, serde_json::Value> = outcome
             .evaluation
             .iter()
-            .flat_map(|evaluation| evaluation.metrics.iter().copied().chain([("loss", evaluation.loss)]))
+            .flat_map(|evaluation| evaluation.figures())
             .map(|(name, value)| (name.to_owned(), json!(value)))
             .collect();
         let record = json!({
@@ -392,10 +415,12 @@ impl<'a> Run<'a> {
         }
         self.position = batch.position;
         self.rows += batch.features.rows as u64;
-        let logits = self.trainer.logits();
-        let probabilities: Vec<f32> = logits.iter().map(|z| sigmoid(*z)).collect();
-        let labels = &batch.features.labels[self.trainer.label()];
-        self.auc.update(&Predictions { labels, probabilities: &probabilities, logits: &logits, classes: 1, keys: &[] });
+        for task in &mut self.aucs {
+            let probabilities = self.trainer.prediction(task.score);
+            let labels = &batch.features.labels[task.label];
+            let columns = Predictions { labels, probabilities: &probabilities, values: &[], logits: &[], classes: 1, keys: &[] };
+            task.auc.update(&columns);
+        }
         Ok(losses)
     }
 
@@ -407,16 +432,16 @@ impl<'a> Run<'a> {
             _ => self.reader.progress(),
         };
         let fraction = by_steps.unwrap_or(0.0).max(by_bytes).min(1.0);
-        Progress { step, total_steps, fraction, rows_per_second, losses, auc: self.auc.finish() }
+        Progress { step, total_steps, fraction, rows_per_second, losses, auc: self.aucs.first().map_or(f64::NAN, |task| task.auc.finish()) }
     }
 
     fn write_events(&mut self, losses: StepLosses) -> Result<(), TrainError> {
-        let values = [
-            (loss_tag("cross_entropy_loss"), losses.cross_entropy),
+        let mut values: Vec<(String, f32)> = self.trainer.loss_terms().map(|(name, loss)| (loss_tag(name), loss)).collect();
+        values.extend([
             (loss_tag("regularization_loss"), losses.regularization),
             (loss_tag("total_loss"), losses.total),
             (LEARNING_RATE.to_owned(), losses.learning_rate),
-        ];
+        ]);
         let values: Vec<(&str, f64)> = values.iter().map(|(tag, value)| (tag.as_str(), f64::from(*value))).collect();
         self.events.scalars(self.trainer.global_step, &values)?;
         Ok(self.events.flush()?)
@@ -450,9 +475,7 @@ impl<'a> Run<'a> {
         self.eval_seconds += evaluation.seconds;
         let step = self.trainer.global_step;
         if let Some(events) = &mut self.eval_events {
-            let mut values = evaluation.metrics.clone();
-            values.push(("loss", evaluation.loss));
-            events.scalars(step, &values)?;
+            events.scalars(step, &evaluation.figures().collect::<Vec<_>>())?;
             events.flush()?;
         }
         tell(Event::Evaluated { step, evaluation: &evaluation });
@@ -464,7 +487,7 @@ impl Golden {
     fn rows(&mut self, parameters: &Parameters) -> Result<GoldenRows, TrainError> {
         let Some(batch) = &self.batch else { return Ok(GoldenRows::default()) };
         let scores = self.scorer.with(parameters)?.score(&batch.features);
-        Ok(GoldenRows::from_batch(&batch.features.kept, &scores.logits, GOLDEN_ROWS))
+        Ok(GoldenRows::from_batch(&batch.features.kept, self.scorer.outputs(), &scores, GOLDEN_ROWS))
     }
 }
 

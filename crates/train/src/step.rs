@@ -12,9 +12,11 @@ use rankmill_kernels::elementwise::scale;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pages::filled;
 use rankmill_kernels::pool::Pool;
-use rankmill_model::{BatchFeed, BlockOutput, Model, Parameter, ParameterError, Parameters, Training};
+use rankmill_model::{
+    BatchFeed, BatchKeys, BlockOutput, KeyColumn, Model, Output, Parameter, ParameterError, Parameters, Purpose, Task, Training,
+};
 use rankmill_nn::layers::Tensors;
-use rankmill_nn::layers::scope::{Mode, Moment};
+use rankmill_nn::layers::scope::Moment;
 use rankmill_nn::optim::clip::{clip_factor, global_norm};
 use rankmill_nn::optim::{Gradient, Optimizer, StepRates};
 
@@ -27,8 +29,6 @@ use crate::update::{Moving, cut};
 pub struct StepLosses {
     /// The loss that is minimised.
     pub total: f32,
-    /// Its part for the labels.
-    pub cross_entropy: f32,
     /// Its regularisation.
     pub regularization: f32,
     /// The learning rate.
@@ -50,7 +50,10 @@ struct PartSeconds {
 pub struct Trainer {
     executor: Executor,
     training: Training,
-    logits: Value,
+    losses: Vec<(String, Value)>,
+    outputs: Vec<Output>,
+    tasks: Vec<Task>,
+    key_columns: Vec<KeyColumn>,
     tables: Tables,
     group_tensors: Vec<(String, Value)>,
     block_tensors: Vec<(String, Value)>,
@@ -85,10 +88,10 @@ pub struct TrainerOptions {
 /// Which tensors stay readable after a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Keep {
-    /// Losses and gradients alone.
+    /// Losses, gradients and the scores of the tasks alone.
     #[default]
     Needed,
-    /// The tensors of feature groups and blocks, too.
+    /// The tensors of feature groups and blocks and all predictions, too.
     Everything,
 }
 
@@ -99,7 +102,7 @@ impl Trainer {
     /// What the config asks for and can't be built, with the config line.
     pub fn new(pipeline: &Pipeline, features: &FeatureSet, pool: Arc<Pool>, options: TrainerOptions) -> Result<Trainer, Diagnostics> {
         let TrainerOptions { seed, precision, idle_rows, keep } = options;
-        let model = Model::build(pipeline, features, Mode::Training)?;
+        let model = Model::build(pipeline, features, Purpose::Training)?;
         let train_config = pipeline.proto.train_config.clone().unwrap_or_default();
         let (optimizer, multiplier) = optimizer(pipeline)?;
         let outputs = step_outputs(&model, keep);
@@ -122,8 +125,11 @@ impl Trainer {
         let scalars = optimizer.scalars().into_iter().map(|(_, value)| value).collect();
         Ok(Trainer {
             executor,
-            logits: model.logits,
             training,
+            losses: model.losses,
+            outputs: model.outputs,
+            tasks: model.tasks,
+            key_columns: model.key_columns,
             tables,
             block_tensors: if keep == Keep::Everything { block_tensors(&model.blocks) } else { Vec::new() },
             group_tensors: if keep == Keep::Everything { model.group_tensors } else { Vec::new() },
@@ -230,9 +236,9 @@ impl Trainer {
         self.seed = seed;
     }
 
-    /// Which of the batch's labels the loss uses.
-    pub fn label(&self) -> usize {
-        self.training.label
+    /// What is learnt.
+    pub fn tasks(&self) -> &[Task] {
+        &self.tasks
     }
 
     /// Trains on a batch.
@@ -245,7 +251,8 @@ impl Trainer {
     /// Computes losses and gradients of a batch.
     pub fn backward(&mut self, batch: &FeatureBatch) {
         let step_seed = self.seed ^ self.global_step.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let feed = BatchFeed::new(batch, step_seed);
+        let keys = BatchKeys::new(&self.key_columns, batch);
+        let feed = BatchFeed::new(batch, &keys, step_seed);
         let feed = feed.feed();
         let start = Instant::now();
         self.tables.catch_up(feed.ids, &mut self.parameters, &mut self.slots, &self.pool);
@@ -264,15 +271,24 @@ impl Trainer {
         let value = |value: Value| self.executor.value(value).scalar();
         StepLosses {
             total: value(self.training.total_loss),
-            cross_entropy: value(self.training.cross_entropy),
             regularization: self.training.regularization.map_or(0.0, value),
             learning_rate: self.optimizer.learning_rate(self.global_step),
         }
     }
 
-    /// The logits of the last batch.
-    pub fn logits(&self) -> Vec<f32> {
-        self.executor.value(self.logits).to_vec()
+    /// The losses of the labels in the last batch, by EasyRec's names.
+    pub fn loss_terms(&self) -> impl Iterator<Item = (&str, f32)> {
+        self.losses.iter().map(|(name, value)| (name.as_str(), self.executor.value(*value).scalar()))
+    }
+
+    /// The predictions, in the order of [`Trainer::prediction`].
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// The values of a prediction in the last batch, if it is the score of a task or [`Keep::Everything`] was asked for.
+    pub fn prediction(&self, output: usize) -> Vec<f32> {
+        self.executor.value(self.outputs[output].value).to_vec()
     }
 
     /// The tensors of the feature groups in the last batch, if [`Keep::Everything`] was asked for.
@@ -417,9 +433,13 @@ fn block_tensors(blocks: &[BlockOutput]) -> Vec<(String, Value)> {
 
 /// The tensors of a training graph that a step reads after the run.
 pub(crate) fn step_outputs(model: &Model, keep: Keep) -> Vec<Value> {
-    let mut outputs = vec![model.logits];
+    let mut outputs = match keep {
+        Keep::Everything => model.output_values(),
+        Keep::Needed => model.tasks.iter().filter_map(|task| task.score).map(|score| model.outputs[score].value).collect(),
+    };
+    outputs.extend(model.losses.iter().map(|(_, value)| *value));
     if let Some(training) = &model.training {
-        outputs.extend([training.total_loss, training.cross_entropy]);
+        outputs.push(training.total_loss);
         outputs.extend(training.regularization);
         outputs.extend(training.gradients.dense.iter().map(|(_, value)| *value));
         outputs.extend(training.gradients.tables.iter().map(|table| table.upstream));

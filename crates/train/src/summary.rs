@@ -4,9 +4,8 @@ use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::FeatureSet;
 use rankmill_graph::{Executor, Graph, Value};
 use rankmill_kernels::gemm::Precision;
-use rankmill_model::Model;
+use rankmill_model::{Model, Purpose};
 use rankmill_nn::layers::Tensors;
-use rankmill_nn::layers::scope::Mode;
 
 use crate::run::GOLDEN_ROWS;
 use crate::step::{Keep, optimizer, step_outputs};
@@ -53,8 +52,8 @@ impl ModelSummary {
     /// What the config asks for and can't be built, with the config line.
     pub fn new(pipeline: &Pipeline) -> Result<ModelSummary, Diagnostics> {
         let features = FeatureSet::new(pipeline)?;
-        let inference = Model::build(pipeline, &features, Mode::Inference)?;
-        let training = Model::build(pipeline, &features, Mode::Training)?;
+        let inference = Model::build(pipeline, &features, Purpose::Prediction)?;
+        let training = Model::build(pipeline, &features, Purpose::Training)?;
         let (optimizer, _) = optimizer(pipeline)?;
         let batch_size = pipeline.proto.data_config.as_ref().map_or(32, |data| data.batch_size()) as usize;
         let is_table = |name: &str| name.ends_with("/embedding_weights");
@@ -72,7 +71,7 @@ impl ModelSummary {
         // Scored are the golden rows of checkpoints, and batches if the config has something to evaluate on.
         let scored = if pipeline.proto.eval_path.is_some() { batch_size } else { GOLDEN_ROWS };
         let planned = buffers(&training.graph, &step_outputs(&training, Keep::Needed), batch_size)
-            + buffers(&inference.graph, &[inference.logits, inference.probabilities], scored);
+            + buffers(&inference.graph, &inference.output_values(), scored);
         // Each row of a table has a place and a stamp for its sparse gradient, and in tables whose rows wait a step.
         let waiting: u64 = tables().map(|rows| if waits(rows as usize, batch_size) { rows } else { 0 }).sum();
         let by_row = 8 * table_rows + 4 * waiting;
@@ -100,7 +99,7 @@ fn blocks(model: &Model) -> Vec<BlockSummary> {
     });
     let head = [("top_mlp", "backbone_top_mlp"), ("output", "output")]
         .into_iter()
-        .map(|(name, scope)| (name.to_owned(), model.graph.shape(model.logits).to_string(), vec![scope.to_owned()]));
+        .map(|(name, scope)| (name.to_owned(), model.graph.shape(model.outputs[0].value).to_string(), vec![scope.to_owned()]));
     let summaries = groups.chain(parts).chain(head).map(|(name, output, scopes)| BlockSummary {
         name,
         output,

@@ -77,6 +77,7 @@ impl Rows {
             metric.update(&Predictions {
                 labels: &self.labels[from..to],
                 probabilities: &self.probabilities[from..to],
+                values: &[],
                 logits: &self.logits[from..to],
                 classes: 1,
                 keys: &keys,
@@ -91,7 +92,7 @@ impl Rows {
 }
 
 fn binary<'a>(labels: &'a [f32], probabilities: &'a [f32]) -> Predictions<'a> {
-    Predictions { labels, probabilities, logits: &[], classes: 1, keys: &[] }
+    Predictions { labels, probabilities, values: &[], logits: &[], classes: 1, keys: &[] }
 }
 
 fn of(mut metric: impl Metric, labels: &[f32], probabilities: &[f32]) -> f64 {
@@ -148,7 +149,7 @@ fn every_recorded_metric_of_several_classes_agrees_with_easyrec() {
     let golden = Golden::load();
     let labels: Vec<f32> = golden.integers("multi/label").into_iter().map(|label| label as f32).collect();
     let logits = golden.floats("multi/logits");
-    let rows = Predictions { labels: &labels, probabilities: &[], logits: &logits, classes: 6, keys: &[] };
+    let rows = Predictions { labels: &labels, probabilities: &[], values: &[], logits: &logits, classes: 6, keys: &[] };
     let mut compared = 0;
     for (name, expected) in golden.manifest["multi"].as_object().expect("an object") {
         let found = if name == "accuracy" {
@@ -216,7 +217,7 @@ fn log_loss_clips_certain_mistakes() {
 fn top_k_breaks_ties_by_class_and_never_finds_a_label_that_is_no_class() {
     let labels = [1.0, 2.0, 7.0, -1.0, 0.0];
     let logits = [5.0, 5.0, 1.0, f32::NAN, 3.0, 4.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0, f32::NAN, 0.0, 1.0];
-    let rows = Predictions { labels: &labels, probabilities: &[], logits: &logits, classes: 3, keys: &[] };
+    let rows = Predictions { labels: &labels, probabilities: &[], values: &[], logits: &logits, classes: 3, keys: &[] };
     assert_eq!(finished(TopK::new(1, TopKScore::Recall), &rows), 0.2);
     assert_eq!(finished(TopK::new(2, TopKScore::Recall), &rows), 0.4);
     assert_eq!(finished(TopK::new(u32::MAX, TopKScore::Recall), &rows), 0.6);
@@ -273,7 +274,7 @@ fn all_binary() -> MetricSet {
 }
 
 fn binary_with_keys<'a>(labels: &'a [f32], probabilities: &'a [f32], logits: &'a [f32], keys: &'a [&'a [u64]]) -> Predictions<'a> {
-    Predictions { labels, probabilities, logits, classes: 1, keys }
+    Predictions { labels, probabilities, values: &[], logits, classes: 1, keys }
 }
 
 fn fed(set: &MetricSet, rows: &Predictions<'_>) -> Vec<(&'static str, f64)> {
@@ -327,7 +328,7 @@ fn a_set_takes_defaults_and_settings_from_the_config() {
 fn the_second_of_two_logits_is_the_positive_one() {
     let max_f1 = [configured(Configured::MaxF1(proto::MaxF1 {}))];
     let set = MetricSet::new(&max_f1, Task::Classes(2), MaxF1Input::Logits).expect("valid");
-    let rows = Predictions { labels: &[1.0, 0.0], probabilities: &[0.6, 0.4], logits: &[0.1, 0.6, 0.9, 0.3], classes: 2, keys: &[] };
+    let rows = Predictions { labels: &[1.0, 0.0], probabilities: &[0.6, 0.4], values: &[], logits: &[0.1, 0.6, 0.9, 0.3], classes: 2, keys: &[] };
     assert!((figure(&fed(&set, &rows), "max_f1") - 1.0).abs() < 1e-11);
 }
 
@@ -527,7 +528,7 @@ proptest! {
         let metrics_set = [recall_at(Some(2)), precision_at(Some(3)), configured(Configured::Accuracy(proto::Accuracy {}))];
         let set = |from: usize, to: usize| {
             let mut set = MetricSet::new(&metrics_set, Task::Classes(4), MaxF1Input::Logits).expect("valid");
-            let rows = Predictions { labels: &labels[from..to], probabilities: &[], logits: &logits[from * 4..to * 4], classes: 4, keys: &[] };
+            let rows = Predictions { labels: &labels[from..to], probabilities: &[], values: &[], logits: &logits[from * 4..to * 4], classes: 4, keys: &[] };
             set.update(&rows).expect("columns fit");
             set
         };

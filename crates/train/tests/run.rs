@@ -87,7 +87,7 @@ fn scores_do_not_depend_on_the_batch() {
         let mut bits = Vec::new();
         for batch in Reader::new(options, predictor.features.clone()).expect("rows") {
             let scores = predictor.score(&batch.expect("good rows").features);
-            bits.extend(scores.logits.iter().map(|z| z.to_bits()));
+            bits.extend(scores.columns[1].iter().map(|z| z.to_bits()));
         }
         runs.push(bits);
     }

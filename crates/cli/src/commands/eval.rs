@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &EvalArgs, output: &Output) -> anyhow::Result<Outco
     let evaluation = evaluation?;
     let skipped = Some(evaluation.report.to_string()).filter(|_| evaluation.report.skipped > 0);
     let report = RunReport {
-        metrics: Metrics::from(evaluation.metrics.iter().copied().chain([("loss", evaluation.loss)])),
+        metrics: Metrics::from(evaluation.figures()),
         rows: evaluation.rows,
         seconds: Metrics::from([("eval", evaluation.seconds)]),
         steps: *global_step,

@@ -9,7 +9,7 @@ use clap::Args;
 use rankmill_data::sinks::{PredictionSink, SinkColumn, SinkValues};
 use rankmill_data::{Reader, ReaderOptions};
 use rankmill_kernels::gemm::Precision;
-use rankmill_model::Predictor;
+use rankmill_model::{Output as Prediction, Predictor, Scores};
 use serde::Serialize;
 
 use crate::Outcome;
@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::table::Table;
 use crate::units;
 
-/// Score rows: writes the columns `probs` and `logits`, after those that are kept.
+/// Score rows: writes a column for each prediction (`probs` and `logits` of a click model), after those that are kept.
 ///
 /// The output has a row for each row of the input, in its order, without those that `data_config.ignore_error` lets skip. It
 /// appears when it is complete: a run that fails leaves no half-written file.
@@ -73,6 +73,36 @@ impl fmt::Display for PredictReport {
     }
 }
 
+/// A column of the result: one column of a prediction.
+#[derive(Debug, PartialEq)]
+struct ScoreColumn {
+    name: String,
+    output: usize,
+    width: usize,
+    column: usize,
+}
+
+impl ScoreColumn {
+    fn values(&self, scores: &Scores) -> Vec<f32> {
+        scores.columns[self.output].iter().skip(self.column).step_by(self.width).copied().collect()
+    }
+}
+
+/// The columns of all predictions, `logits_0`, `logits_1`, … where there is one for each class. EasyRec has a prediction `logits_1` of
+/// its own, which is the same column.
+fn columns(outputs: &[Prediction]) -> Vec<ScoreColumn> {
+    let mut columns: Vec<ScoreColumn> = Vec::new();
+    for (i, output) in outputs.iter().enumerate() {
+        for column in 0..output.width {
+            let name = if output.width == 1 { output.name.clone() } else { format!("{}_{column}", output.name) };
+            if !columns.iter().any(|known| known.name == name) {
+                columns.push(ScoreColumn { name, output: i, width: output.width, column });
+            }
+        }
+    }
+    columns
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     let precision = arguments.precision.precision.supported()?;
@@ -83,15 +113,16 @@ pub(crate) fn run(arguments: &PredictArgs, output: &Output) -> anyhow::Result<Ou
     options.batch_size = arguments.batch_size.get();
     options.keep.clone_from(&arguments.keep);
     let mut reader = Reader::new(options, predictor.features.clone())?;
+    let scored = columns(predictor.outputs());
     let kept = arguments.keep.iter().map(SinkColumn::text);
-    let columns = kept.chain([SinkColumn::float("probs"), SinkColumn::float("logits")]).collect();
+    let columns = kept.chain(scored.iter().map(|column| SinkColumn::float(column.name.as_str()))).collect();
     let mut sink = PredictionSink::create(&arguments.output, columns)?;
     let mut progress = Progress::new(output.progress_style(), 1);
     while let Some(batch) = reader.next().transpose()? {
         let scores = predictor.score(&batch.features);
         let kept = batch.features.kept.iter().map(|column| SinkValues::Text { offsets: &column.offsets, bytes: &column.bytes });
-        let scores = [SinkValues::Float(&scores.probabilities), SinkValues::Float(&scores.logits)];
-        sink.write(&kept.chain(scores).collect::<Vec<_>>())?;
+        let values: Vec<Vec<f32>> = scored.iter().map(|column| column.values(&scores)).collect();
+        sink.write(&kept.chain(values.iter().map(|values| SinkValues::Float(values))).collect::<Vec<_>>())?;
         progress.update_share(reader.progress(), "scoring");
     }
     let written = sink.finish()?;

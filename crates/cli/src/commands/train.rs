@@ -182,9 +182,9 @@ fn report(trained: &Trained) -> RunReport {
         }
     }
     let figures = trained.evaluation.as_ref();
-    let metrics = figures.map(|evaluation| evaluation.metrics.iter().copied().chain([("loss", evaluation.loss)]));
+    let metrics = figures.map(|evaluation| Metrics::from(evaluation.figures()));
     RunReport {
-        metrics: metrics.map(Metrics::from).unwrap_or_default(),
+        metrics: metrics.unwrap_or_default(),
         rows: figures.map_or(trained.rows, |evaluation| evaluation.rows),
         seconds: Metrics::from([
             ("train", trained.train_seconds),

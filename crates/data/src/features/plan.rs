@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rankmill_config::proto::{self, WideOrDeep, dataset_config::FieldType, eval_metrics::Metric};
+use rankmill_config::proto::{self, WideOrDeep, dataset_config::FieldType};
 use rankmill_config::{Diagnostic, Diagnostics, Feature as Declared, Pipeline, did_you_mean};
 
 use super::build::{Built, Declaration};
@@ -11,6 +11,9 @@ use super::set::{Label, OnError, PlannedFeature};
 use super::split::Separator;
 use super::FeatureSet;
 use crate::batch::{FeatureKind, FeatureSpec, SequenceSpec};
+
+/// The settings that name a feature by whose values rows are told apart.
+const KEY_SETTINGS: [&str; 4] = ["uid_field", "session_id_field", "session_name", "task_space_indicator_name"];
 
 /// How the groups use a feature.
 #[derive(Clone, Debug, Default)]
@@ -240,26 +243,19 @@ impl Planner<'_> {
         }
     }
 
-    /// The keys of grouped metrics: a feature stands for its first input (EasyRec behaviour 55).
+    /// The keys of grouped metrics, of losses over sessions, and of task spaces: a feature stands for its first input (EasyRec
+    /// behaviour 55).
     fn add_keys(&mut self, set: &mut FeatureSet) {
-        let pipeline = self.pipeline;
-        let metrics = pipeline.proto.eval_config.as_ref().map_or(&[][..], |eval| &eval.metrics_set);
-        let features = pipeline.features();
-        for (at, metric) in metrics.iter().enumerate() {
-            let (name, path) = match &metric.metric {
-                Some(Metric::Gauc(gauc)) => (gauc.uid_field(), format!("eval_config.metrics_set[{at}].gauc.uid_field")),
-                Some(Metric::SessionAuc(auc)) => {
-                    (auc.session_id_field(), format!("eval_config.metrics_set[{at}].session_auc.session_id_field"))
-                }
-                _ => continue,
-            };
-            if set.key_names.iter().any(|known| known == name) {
+        let features = self.pipeline.features();
+        for (path, name) in self.pipeline.strings(&KEY_SETTINGS) {
+            let is_known = set.key_names.contains(&name);
+            if name.is_empty() || is_known || !(path.starts_with("eval_config") || path.starts_with("model_config")) {
                 continue;
             }
             let feature = features.iter().find(|feature| feature.name == name);
-            let input = feature.and_then(|feature| feature.config.input_names.first()).map_or(name, String::as_str);
+            let input = feature.and_then(|feature| feature.config.input_names.first()).map_or(name.as_str(), String::as_str);
             if let Some(field) = self.field(input, &path) {
-                set.key_names.push(name.to_string());
+                set.key_names.push(name);
                 set.keys.push(field);
             }
         }

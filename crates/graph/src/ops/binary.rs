@@ -23,7 +23,7 @@ pub enum Binary {
     Multiply,
     /// `a / b`.
     Divide,
-    /// `a / b`, and 0 where `b` is 0; has no gradient with respect to `b`.
+    /// `a / b`, and 0 where `b` is 0.
     DivideOrZero,
 }
 
@@ -127,7 +127,11 @@ impl Op for Binary {
                     backward.add(Binary::Multiply, &[upstream, negative])?
                 }
                 Binary::DivideOrZero if i == 0 => backward.add(Binary::DivideOrZero, &[upstream, b])?,
-                Binary::DivideOrZero => return Err(GraphError::NoGradient { op: self.name() }),
+                Binary::DivideOrZero => {
+                    let product = backward.add(Binary::Multiply, &[upstream, output])?;
+                    let quotient = backward.add(Binary::DivideOrZero, &[product, b])?;
+                    backward.add(Unary::Scale(-1.0), &[quotient])?
+                }
             };
             let kind = repeat(backward.shape(operand), backward.shape(output));
             let batch = backward.shape(output).batch;

@@ -90,6 +90,9 @@ impl Op for CountNonZero {
             }
         }
     }
+    fn gradient(&self, _: &mut Backward<'_>, _: &[Value], _: Value, _: Value) -> Result<InputGradients, GraphError> {
+        Ok(vec![None])
+    }
 }
 
 /// Sum over the columns of each row: `[B, N]` → `[B, 1]`, along an axis too.

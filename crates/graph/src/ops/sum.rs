@@ -20,7 +20,7 @@ impl Op for Sum {
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
         match inputs {
             [] => Err("nothing to add".to_owned()),
-            [first, rest @ ..] if rest.iter().all(|shape| shape == first) => Ok((*first).clone()),
+            [first, rest @ ..] if rest.iter().all(|shape| shape.matches(first)) => Ok((*first).clone()),
             _ => Err("the shapes differ".to_owned()),
         }
     }

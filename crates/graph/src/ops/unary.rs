@@ -8,6 +8,9 @@ use crate::graph::{GraphError, Value};
 use crate::op::{Context, InputGradients, Op};
 use crate::shape::Shape;
 
+/// Keras' epsilon.
+const LEAST_PROBABILITY: f32 = 1e-7;
+
 /// `y = f(x)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Unary {
@@ -21,6 +24,14 @@ pub enum Unary {
     Scale(f32),
     /// `x²`.
     Square,
+    /// `|x|`.
+    Absolute,
+    /// `exp(x)`.
+    Exp,
+    /// `ln(x + ε)`.
+    Log(f32),
+    /// `ln(p / (1 - p))`, `p` clipped to [1e-7, 1 - 1e-7].
+    LogOdds,
     /// A copy.
     Copy,
 }
@@ -33,6 +44,10 @@ impl Op for Unary {
             Unary::Tanh => "tanh",
             Unary::Scale(_) => "scale",
             Unary::Square => "square",
+            Unary::Absolute => "absolute value",
+            Unary::Exp => "exp",
+            Unary::Log(_) => "log",
+            Unary::LogOdds => "log odds",
             Unary::Copy => "copy",
         }
     }
@@ -51,6 +66,13 @@ impl Op for Unary {
                 Unary::Copy => y.copy_from_slice(x),
                 Unary::Sigmoid => y.iter_mut().zip(x).for_each(|(y, x)| *y = elementwise::sigmoid(*x)),
                 Unary::Tanh => y.iter_mut().zip(x).for_each(|(y, x)| *y = x.tanh()),
+                Unary::Absolute => y.iter_mut().zip(x).for_each(|(y, x)| *y = x.abs()),
+                Unary::Exp => y.iter_mut().zip(x).for_each(|(y, x)| *y = x.exp()),
+                Unary::Log(epsilon) => y.iter_mut().zip(x).for_each(|(y, x)| *y = (x + epsilon).ln()),
+                Unary::LogOdds => y.iter_mut().zip(x).for_each(|(y, x)| {
+                    let p = x.clamp(LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY);
+                    *y = (p / (1.0 - p)).ln();
+                }),
             }
         }
     }
@@ -65,14 +87,14 @@ impl Op for Unary {
         let dx = match self {
             Unary::Scale(factor) => backward.add(Unary::Scale(*factor), &[upstream])?,
             Unary::Copy => upstream,
-            Unary::Square => backward.add(UnaryGradient(*self), &[inputs[0], upstream])?,
-            Unary::Relu | Unary::Sigmoid | Unary::Tanh => backward.add(UnaryGradient(*self), &[output, upstream])?,
+            Unary::Square | Unary::Absolute | Unary::Log(_) | Unary::LogOdds => backward.add(UnaryGradient(*self), &[inputs[0], upstream])?,
+            Unary::Relu | Unary::Sigmoid | Unary::Tanh | Unary::Exp => backward.add(UnaryGradient(*self), &[output, upstream])?,
         };
         Ok(vec![Some(dx)])
     }
 }
 
-/// The gradient of a [`Unary`], from its output (from its input for the square) and the upstream gradient.
+/// The gradient of a [`Unary`], from its output (from its input for the square, the absolute value and the logarithms) and the upstream gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct UnaryGradient(pub Unary);
 
@@ -82,7 +104,7 @@ impl Op for UnaryGradient {
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
-        if inputs[0] == inputs[1] { Ok(inputs[1].clone()) } else { Err("the shapes differ".to_owned()) }
+        if inputs[0].matches(inputs[1]) { Ok(inputs[0].clone()) } else { Err("the shapes differ".to_owned()) }
     }
 
     fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
@@ -91,14 +113,21 @@ impl Op for UnaryGradient {
         }
         for i in 0..output.rows() {
             let (v, dy, dx) = (inputs[0].row(i), inputs[1].row(i), output.row(i));
-            let by = |dx: &mut [f32], slope: fn(f32) -> f32| {
+            let by = |dx: &mut [f32], slope: &dyn Fn(f32) -> f32| {
                 dx.iter_mut().zip(v).zip(dy).for_each(|((dx, v), dy)| *dx = dy * slope(*v));
             };
             match self.0 {
                 Unary::Relu => unreachable!("done above"),
-                Unary::Sigmoid => by(dx, |y| y * (1.0 - y)),
-                Unary::Tanh => by(dx, |y| 1.0 - y * y),
-                Unary::Square => by(dx, |x| 2.0 * x),
+                Unary::Sigmoid => by(dx, &|y| y * (1.0 - y)),
+                Unary::Tanh => by(dx, &|y| 1.0 - y * y),
+                Unary::Square => by(dx, &|x| 2.0 * x),
+                Unary::Absolute => by(dx, &|x| if x == 0.0 { 0.0 } else { x.signum() }),
+                Unary::Exp => by(dx, &|y| y),
+                Unary::Log(epsilon) => by(dx, &|x| 1.0 / (x + epsilon)),
+                Unary::LogOdds => by(dx, &|p| {
+                    let clipped = !(LEAST_PROBABILITY..=1.0 - LEAST_PROBABILITY).contains(&p);
+                    if clipped { 0.0 } else { 1.0 / (p * (1.0 - p)) }
+                }),
                 Unary::Scale(factor) => elementwise::scale(dx, factor, dy),
                 Unary::Copy => dx.copy_from_slice(dy),
             }

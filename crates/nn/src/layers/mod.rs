@@ -1,6 +1,7 @@
 //! The components that configs name in `keras_layer.class_name`: short functions that compose operations.
 
 pub mod dense;
+pub mod dnn;
 pub mod mask_block;
 pub mod mask_net;
 pub mod mlp;

@@ -9,6 +9,7 @@ use rankmill_graph::ops::dropout::Dropout;
 use rankmill_graph::ops::layer_norm::LayerNorm;
 use rankmill_graph::ops::leaf::Parameter;
 use rankmill_graph::ops::matmul::MatMul;
+use rankmill_graph::ops::penalty::KernelPenalty;
 use rankmill_graph::ops::unary::Unary;
 use rankmill_graph::{Axis, Graph, GraphError, Length, Op, Shape, Value};
 
@@ -57,6 +58,10 @@ pub struct Builder {
     pub initializers: Vec<Initializer>,
     /// The moving statistics.
     pub updates: Vec<MovingUpdate>,
+    /// Scalars that layers add to the regularisation: penalties on kernels, scaled already.
+    pub penalties: Vec<Value>,
+    /// Scalars that layers add to the losses, by name.
+    pub losses: Vec<(String, Value)>,
     /// Named tensors for tests, explanations and pictures.
     pub taps: Vec<(String, Value)>,
     unique_names: Vec<String>,
@@ -139,6 +144,8 @@ impl Builder {
             mode,
             initializers: Vec::new(),
             updates: Vec::new(),
+            penalties: Vec::new(),
+            losses: Vec::new(),
             taps: Vec::new(),
             unique_names: Vec::new(),
             parameters: BTreeMap::new(),
@@ -170,6 +177,11 @@ impl Scope<'_> {
     pub fn child(&mut self, name: &str) -> Scope<'_> {
         let path = self.name(name);
         self.builder.scope(&path)
+    }
+
+    /// The scope in which variable names start with `path/`, outside of this one.
+    pub fn root(&mut self, path: &str) -> Scope<'_> {
+        self.builder.scope(path)
     }
 
     /// What the graph is for.
@@ -255,6 +267,24 @@ impl Scope<'_> {
         }
         let offset = self.parameter("bias", &[units], Initializer::Constant(0.0))?;
         self.add(Binary::Add, &[product, offset])
+    }
+
+    /// A dense layer of `tf.layers`: variables `name/kernel`, which starts with `glorot_uniform`, and `name/bias`; `penalty` times half
+    /// the kernel's sum of squares is added to the regularisation (EasyRec behaviour 26).
+    ///
+    /// # Errors
+    /// If `x` is not `[B, K]`.
+    pub fn penalised_dense(&mut self, name: &str, x: Value, units: usize, penalty: f32) -> Result<Value, GraphError> {
+        let y = self.dense(name, x, units, Initializer::GlorotUniform, Bias::Zeros)?;
+        if penalty > 0.0 {
+            let width = self.width(x);
+            let mut scope = self.child(name);
+            let kernel = scope.parameter("kernel", &[width, units], Initializer::GlorotUniform)?;
+            let half = scope.add(KernelPenalty, &[kernel])?;
+            let scaled = scope.add(Unary::Scale(penalty), &[half])?;
+            scope.builder.penalties.push(scaled);
+        }
+        Ok(y)
     }
 
     /// The activation of `x`.

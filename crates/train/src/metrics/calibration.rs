@@ -12,7 +12,7 @@ pub struct Calibration {
 
 impl Metric for Calibration {
     fn update(&mut self, predictions: &Predictions<'_>) {
-        for (label, prediction) in predictions.labelled_probabilities() {
+        for (label, prediction) in predictions.labelled_values() {
             self.prediction.add(f64::from(prediction));
             self.label.add(f64::from(label));
         }

@@ -12,7 +12,7 @@ pub struct MeanAbsoluteError {
 
 impl Metric for MeanAbsoluteError {
     fn update(&mut self, predictions: &Predictions<'_>) {
-        for (label, prediction) in predictions.labelled_probabilities() {
+        for (label, prediction) in predictions.labelled_values() {
             self.mean.add((f64::from(prediction) - f64::from(label)).abs());
         }
     }

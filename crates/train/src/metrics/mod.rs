@@ -16,7 +16,7 @@
 //!
 //! let mut auc = AucExact::default();
 //! let labels = [1.0, 0.0, 1.0, 0.0];
-//! auc.update(&Predictions { labels: &labels, probabilities: &[0.9, 0.2, 0.6, 0.7], logits: &[], classes: 1, keys: &[] });
+//! auc.update(&Predictions { labels: &labels, probabilities: &[0.9, 0.2, 0.6, 0.7], values: &[], logits: &[], classes: 1, keys: &[] });
 //! assert_eq!(auc.finish(), 0.75);
 //! ```
 
@@ -61,6 +61,8 @@ pub struct Predictions<'a> {
     pub labels: &'a [f32],
     /// One value a row: the probability of the positive class, or the predicted value of a regression. Empty for more than two classes.
     pub probabilities: &'a [f32],
+    /// The predicted value of each row, where a model predicts one beside the probability; otherwise empty.
+    pub values: &'a [f32],
     /// `classes` values a row, row after row. May be empty where no metric reads logits.
     pub logits: &'a [f32],
     /// Logits a row: 1, or the `num_class` of the model.
@@ -73,6 +75,12 @@ impl<'a> Predictions<'a> {
     /// Each row's label beside its logits.
     fn labelled_logits(&self) -> impl Iterator<Item = (f32, &'a [f32])> + use<'a> {
         self.labels.iter().copied().zip(self.logits.chunks_exact(self.classes.max(1)))
+    }
+
+    /// Each row's label beside its predicted value: the probability where nothing else is predicted.
+    fn labelled_values(&self) -> impl Iterator<Item = (f32, f32)> + use<'a> {
+        let values = if self.values.is_empty() { self.probabilities } else { self.values };
+        self.labels.iter().copied().zip(values.iter().copied())
     }
 
     /// Each row's label beside its probability.

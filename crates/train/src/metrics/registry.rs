@@ -22,6 +22,8 @@ pub enum Task {
     Classes(usize),
     /// A value a row.
     Regression,
+    /// A probability that a value is not 0, and the value.
+    ZeroInflated,
 }
 
 impl Task {
@@ -29,12 +31,12 @@ impl Task {
     pub fn classes(self) -> usize {
         match self {
             Self::Classes(classes) => classes.max(1),
-            Self::Binary | Self::Regression => 1,
+            Self::Binary | Self::Regression | Self::ZeroInflated => 1,
         }
     }
 
     fn has_probability(self) -> bool {
-        matches!(self, Self::Binary | Self::Classes(..=2))
+        matches!(self, Self::Binary | Self::Classes(..=2) | Self::ZeroInflated)
     }
 
     fn has_value(self) -> bool {
@@ -48,6 +50,7 @@ impl fmt::Display for Task {
             Self::Binary => write!(out, "a binary task"),
             Self::Classes(classes) => write!(out, "a task of {classes} classes"),
             Self::Regression => write!(out, "a regression task"),
+            Self::ZeroInflated => write!(out, "a zero-inflated task"),
         }
     }
 }
@@ -156,6 +159,9 @@ impl MetricSet {
         if task.has_value() {
             check_length("probabilities", rows, predictions.probabilities.len())?;
         }
+        if *task == Task::ZeroInflated {
+            check_length("values", rows, predictions.values.len())?;
+        }
         if reads_logits || !predictions.logits.is_empty() {
             check_length("logits", rows * task.classes(), predictions.logits.len())?;
         }
@@ -217,6 +223,9 @@ fn name_of(configured: &Configured) -> &'static str {
 
 /// Reported for every task of the kind, whatever the config says.
 fn always_reported(task: Task) -> Vec<(&'static str, AnyMetric)> {
+    if task == Task::ZeroInflated {
+        return vec![("auc_exact", AucExact::default().into()), ("calibration", Calibration::default().into())];
+    }
     if task.has_probability() {
         return vec![
             ("auc_exact", AucExact::default().into()),
@@ -250,11 +259,11 @@ impl Settings {
                 self.grouped_auc(metric, "session_id_field", session.session_id_field(), session.reduction())?.into()
             }
             Configured::MaxF1(_) => {
-                needs(task.has_probability())?;
+                needs(task.has_probability() && task != Task::ZeroInflated)?;
                 MaxF1::new(self.max_f1_input).into()
             }
             Configured::Accuracy(_) => {
-                needs(task != Task::Regression)?;
+                needs(!matches!(task, Task::Regression | Task::ZeroInflated))?;
                 Accuracy::default().into()
             }
             Configured::RecallAtTopk(recall) => {

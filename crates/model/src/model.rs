@@ -1,0 +1,215 @@
+//! A model as a graph: feature groups, what the model class builds on them, predictions, losses, gradients.
+
+use rankmill_config::{Diagnostic, Diagnostics, Pipeline, proto};
+use rankmill_data::FeatureSet;
+use rankmill_graph::ops::binary::Binary;
+use rankmill_graph::ops::sum::Sum;
+use rankmill_graph::ops::unary::Unary;
+use rankmill_graph::{Gradients, Graph, GraphError, Value, differentiate};
+use rankmill_nn::init::Initializer;
+use rankmill_nn::layers::LayerError;
+use rankmill_nn::layers::scope::{Builder, Mode, MovingUpdate};
+
+use crate::backbone::BlockOutput;
+use crate::feed::{KeyColumn, Slots};
+use crate::groups::Groups;
+use crate::losses::{self, LossTerms, add_all};
+use crate::models;
+use crate::predictions::predictions;
+use crate::tasks::{Task, TaskConfig, task_configs};
+
+/// What a graph is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Batch statistics, dropout, losses and gradients.
+    Training,
+    /// Moving statistics, and the losses of the labels.
+    Evaluation,
+    /// Moving statistics; labels are not read.
+    Prediction,
+}
+
+impl Purpose {
+    fn mode(self) -> Mode {
+        match self {
+            Purpose::Training => Mode::Training,
+            Purpose::Evaluation | Purpose::Prediction => Mode::Inference,
+        }
+    }
+}
+
+/// A prediction by EasyRec's name: `probs`, `logits`, `y`, `probs_1`, and so on, with the suffix of its task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// EasyRec's name.
+    pub name: String,
+    /// `[B, N]`.
+    pub value: Value,
+    /// `N`.
+    pub width: usize,
+}
+
+/// What only a training graph has.
+#[derive(Clone, Debug)]
+pub struct Training {
+    /// The loss that is minimised, a scalar: the sum of the labels' losses and the regularisation.
+    pub total_loss: Value,
+    /// The regularisation, a scalar, if there is any.
+    pub regularization: Option<Value>,
+    /// The gradients of the loss.
+    pub gradients: Gradients,
+    /// The moving statistics that follow the batch.
+    pub updates: Vec<MovingUpdate>,
+}
+
+/// A model as a graph.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The graph.
+    pub graph: Graph,
+    /// How its parameters start.
+    pub initializers: Vec<Initializer>,
+    /// All predictions, task after task.
+    pub outputs: Vec<Output>,
+    /// What is learnt: one task, or one for each tower of a multi-task model.
+    pub tasks: Vec<Task>,
+    /// EasyRec's `loss_dict`: each loss of the labels by name, a weighted scalar; none for prediction.
+    pub losses: Vec<(String, Value)>,
+    /// What training needs.
+    pub training: Option<Training>,
+    /// Which of the batch's keys the graph reads, and how.
+    pub key_columns: Vec<KeyColumn>,
+    /// The tensor of each feature group, before any normalisation.
+    pub group_tensors: Vec<(String, Value)>,
+    /// The output of each block.
+    pub blocks: Vec<BlockOutput>,
+    /// Named tensors inside of the layers.
+    pub taps: Vec<(String, Value)>,
+}
+
+impl Model {
+    /// Builds the graph that a config describes.
+    ///
+    /// # Errors
+    /// What the config asks for and can't be built, with the config line.
+    pub fn build(pipeline: &Pipeline, features: &FeatureSet, purpose: Purpose) -> Result<Model, Diagnostics> {
+        build(pipeline, features, purpose).map_err(|diagnostic| Diagnostics(vec![diagnostic]))
+    }
+
+    /// The values that scoring reads.
+    pub fn output_values(&self) -> Vec<Value> {
+        self.outputs.iter().map(|output| output.value).collect()
+    }
+}
+
+/// What model classes build with.
+pub(crate) struct Construction<'a> {
+    pub(crate) pipeline: &'a Pipeline,
+    pub(crate) config: &'a proto::EasyRecModel,
+    pub(crate) builder: Builder,
+    pub(crate) groups: Groups<'a>,
+    pub(crate) tasks: &'a [TaskConfig],
+    pub(crate) blocks: Vec<BlockOutput>,
+}
+
+impl Construction<'_> {
+    /// An error at `path` of the config.
+    pub(crate) fn error(&self, path: &str, message: impl ToString) -> Diagnostic {
+        self.pipeline.error(path, message.to_string())
+    }
+
+    /// An error of a layer whose config is at `path`.
+    pub(crate) fn layer_error(&self, path: &str, error: LayerError) -> Diagnostic {
+        match &error {
+            LayerError::Setting { field, message } if !field.is_empty() => self.pipeline.error(&format!("{path}.{field}"), message),
+            LayerError::Setting { message, .. } => self.pipeline.error(path, message),
+            LayerError::Graph(graph) => self.pipeline.error(path, graph.to_string()),
+        }
+    }
+}
+
+fn build(pipeline: &Pipeline, features: &FeatureSet, purpose: Purpose) -> Result<Model, Diagnostic> {
+    let Some(config) = &pipeline.proto.model_config else {
+        return Err(pipeline.error("", "the config has no model_config"));
+    };
+    refuse_unsupported(pipeline, config)?;
+    let class = models::class(pipeline, config)?;
+    let task_configs = task_configs(pipeline, config)?;
+    let slots = Slots::new(features.specs(), features.label_names().len());
+    let mut construction = Construction {
+        pipeline,
+        config,
+        builder: Builder::new(purpose.mode()),
+        groups: Groups::new(pipeline, features, &slots),
+        tasks: &task_configs,
+        blocks: Vec::new(),
+    };
+    let heads = class(&mut construction)?;
+    let Construction { mut builder, groups, blocks, .. } = construction;
+    let mut outputs = Vec::new();
+    let mut tasks = Vec::with_capacity(task_configs.len());
+    for (task, head) in task_configs.iter().zip(&heads) {
+        let made = predictions(&mut builder.scope("predictions"), task, *head).map_err(|error| pipeline.error(&task.path, error))?;
+        for (name, value) in made {
+            if !outputs.iter().any(|output: &Output| output.name == name) {
+                let width = builder.graph.shape(value).elements();
+                outputs.push(Output { name, value, width });
+            }
+        }
+        tasks.push(Task::new(task, &outputs));
+    }
+    let mut terms = LossTerms::default();
+    if purpose != Purpose::Prediction {
+        let mut reader = losses::Reader::new(pipeline, features, &slots, &outputs);
+        terms = losses::loss_dict(&mut builder, &mut reader, &task_configs, config)?;
+    }
+    let at_model = |error: GraphError| pipeline.error("model_config", error.to_string());
+    let training = match purpose {
+        Purpose::Training => Some(training(&mut builder, &terms, &groups.squares, config).map_err(at_model)?),
+        Purpose::Evaluation | Purpose::Prediction => None,
+    };
+    let group_tensors = groups.tensors;
+    let Builder { graph, initializers, taps, .. } = builder;
+    let LossTerms { terms: losses, key_columns } = terms;
+    Ok(Model { graph, initializers, outputs, tasks, losses, training, key_columns, group_tensors, blocks, taps })
+}
+
+fn refuse_unsupported(pipeline: &Pipeline, config: &proto::EasyRecModel) -> Result<(), Diagnostic> {
+    for (path, is_set) in [
+        ("model_config.variational_dropout", config.variational_dropout.is_some()),
+        ("model_config.ev_params", config.ev_params.is_some()),
+    ] {
+        if is_set {
+            return Err(pipeline.error(path, "this part of the model is not supported yet"));
+        }
+    }
+    Ok(())
+}
+
+fn training(
+    builder: &mut Builder,
+    terms: &LossTerms,
+    squares: &[Value],
+    config: &proto::EasyRecModel,
+) -> Result<Training, GraphError> {
+    let mut penalties = Vec::new();
+    let embeddings = match squares {
+        [] => None,
+        [only] => Some(*only),
+        several => Some(builder.scope("loss").add(Sum, several)?),
+    };
+    if let Some(total) = embeddings {
+        penalties.push(builder.scope("loss").add(Unary::Scale(config.embedding_regularization()), &[total])?);
+    }
+    penalties.extend(&builder.penalties);
+    let mut s = builder.scope("loss");
+    let regularization = if penalties.is_empty() { None } else { Some(add_all(&mut s, &penalties)?) };
+    let losses: Vec<Value> = terms.terms.iter().map(|(_, value)| *value).collect();
+    let loss = add_all(&mut s, &losses)?;
+    let total_loss = match regularization {
+        Some(term) => s.add(Binary::Add, &[loss, term])?,
+        None => loss,
+    };
+    let gradients = differentiate(&mut builder.graph, total_loss)?;
+    Ok(Training { total_loss, regularization, gradients, updates: builder.updates.clone() })
+}
