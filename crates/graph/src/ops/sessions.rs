@@ -122,3 +122,42 @@ impl Op for SessionLogSumExpGradient {
         Cost::default()
     }
 }
+
+/// The mean of a column over the session of each row: inputs values, sessions `[B, 1]`, and the same two once more → `[B, 1]`. It has no
+/// gradient: weights are constants.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionMean;
+
+impl Op for SessionMean {
+    fn name(&self) -> &'static str {
+        "mean over sessions"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        let column = Shape::batch(&[1]);
+        let fits = inputs.len() == 4 && inputs.iter().all(|shape| **shape == column);
+        if fits { Ok(column) } else { Err("values and sessions of rows are needed, twice".to_owned()) }
+    }
+
+    fn reads_all_rows(&self, input: usize) -> bool {
+        input >= 2
+    }
+
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        let (values, sessions) = (inputs[2], inputs[3]);
+        for i in 0..output.rows() {
+            let session = inputs[1].row(i)[0];
+            let members = (0..values.rows()).filter(|j| sessions.row(*j)[0] == session);
+            let (total, count) = members.fold((0.0_f64, 0.0_f64), |(total, count), j| (total + f64::from(values.row(j)[0]), count + 1.0));
+            output.row(i)[0] = (total / count) as f32;
+        }
+    }
+
+    fn gradient(&self, _: &mut Backward<'_>, inputs: &[Value], _: Value, _: Value) -> Result<InputGradients, GraphError> {
+        Ok(vec![None; inputs.len()])
+    }
+
+    fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
+        Cost::default()
+    }
+}

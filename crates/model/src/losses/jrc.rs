@@ -1,8 +1,8 @@
 //! Joint optimisation of ranking and calibration (Sheng et al. 2023; EasyRec behaviour 175): `α·CE + (1 - α)·GE` of two logits a row.
 //!
 //! `GE` is the cross entropy of a softmax over the rows of a session, for each of the two logits: with `ℓ(z)_i` the logarithm of the
-//! sum of `exp z` over the session of row `i`, `GE = mean(w_i·(ℓ(z_{y_i})_i - z_{y_i, i}))`. With `same_label_loss: false` the other
-//! rows of the same label are left out of the sum.
+//! sum of `exp z` over the session of row `i`, `GE = mean(w_i·(ℓ(z_{y_i})_i - z_{y_i, i}))`, `w_i` the mean weight of the session. With
+//! `same_label_loss: false` the other rows of the same label are left out of the sum, and `w_i` is the row's own weight.
 
 use rankmill_config::Diagnostic;
 use rankmill_config::proto::JrcLoss;
@@ -11,6 +11,7 @@ use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::concat::Columns;
 use rankmill_graph::ops::random_weight::RandomWeight;
 use rankmill_graph::ops::reduce::OverRows;
+use rankmill_graph::ops::sessions::SessionMean;
 use rankmill_graph::ops::unary::Unary;
 use rankmill_graph::{GraphError, Value};
 use rankmill_nn::init::Initializer;
@@ -42,28 +43,21 @@ pub(super) fn loss(
 }
 
 fn generative(s: &mut Scope<'_>, sessions: Sessions, input: LossInput, same_label: bool) -> Result<Value, GraphError> {
-    let mut sum = None;
-    for class in [1, 0] {
+    let one = constant(s, 1.0)?;
+    let negative = s.add(Binary::Subtract, &[one, input.label])?;
+    let mut parts = Vec::new();
+    for (class, share) in [(1, input.label), (0, negative)] {
         let x = s.add(Columns { first: class, width: 1 }, &[input.logits])?;
-        let mut share = match class {
-            1 => input.label,
-            _ => {
-                let one = constant(s, 1.0)?;
-                s.add(Binary::Subtract, &[one, input.label])?
-            }
-        };
-        if let Some(weights) = input.weights {
-            share = s.add(Binary::Multiply, &[share, weights])?;
-        }
         let total = log_sum_exp(s, x, sessions, (!same_label).then_some(share))?;
         let surprise = s.add(Binary::Subtract, &[total, x])?;
-        let losses = s.add(Binary::Multiply, &[share, surprise])?;
-        sum = Some(match sum {
-            None => losses,
-            Some(other) => s.add(Binary::Add, &[other, losses])?,
-        });
+        parts.push(s.add(Binary::Multiply, &[share, surprise])?);
     }
-    let losses = sum.expect("there are two classes");
+    let mut losses = s.add(Binary::Add, &[parts[0], parts[1]])?;
+    if let Some(weights) = input.weights {
+        let numbers = sessions.numbers;
+        let weights = if same_label { s.add(SessionMean, &[weights, numbers, weights, numbers])? } else { weights };
+        losses = s.add(Binary::Multiply, &[losses, weights])?;
+    }
     s.add(OverRows::Mean, &[losses])
 }
 

@@ -85,11 +85,6 @@ impl<'a> Reader<'a> {
         s.add(DenseInput { slot: self.slots.key_column(index), width: 1, axis: None }, &[]).map_err(self.at(path))
     }
 
-    /// The number of each row's session within the batch.
-    fn sessions(&mut self, s: &mut Scope<'_>, feature: &str, path: &str) -> Result<Value, Diagnostic> {
-        self.key_column(s, feature, KeyForm::Numbered, path)
-    }
-
     /// 1 for rows whose feature has a value, else 0.
     fn has_value(&mut self, s: &mut Scope<'_>, feature: &str, value: &str, path: &str) -> Result<Value, Diagnostic> {
         self.key_column(s, feature, KeyForm::Is(fingerprint64(value.as_bytes())), path)
