@@ -59,7 +59,9 @@ fn products() {
 
 #[test]
 fn elementwise() {
-    for op in [Unary::Relu, Unary::Sigmoid, Unary::Tanh, Unary::Scale(-1.5), Unary::Square, Unary::Copy] {
+    let functions =
+        [Unary::Relu, Unary::Sigmoid, Unary::Tanh, Unary::Scale(-1.5), Unary::Square, Unary::Absolute, Unary::Exp, Unary::Copy];
+    for op in functions {
         check(&format!("{op:?}"), |h| {
             let x = h.rows(7)?;
             let x = h.off_zero(x)?;
