@@ -13,7 +13,7 @@ const SHOWN_CHARACTERS: usize = 60;
 pub struct DataError {
     /// The path of the file, or the name of another source of rows.
     pub file: String,
-    /// The line of the file, counted from 1 and with the header; 0 when the whole file is meant.
+    /// The row of the file, counted from 1 (in text its line, with the header); 0 when the whole file is meant.
     pub row: u64,
     /// The name of the input field.
     pub column: Option<String>,
@@ -121,6 +121,26 @@ pub enum Rule {
     LabelCount { expected: usize, found: usize },
     #[error("is longer than {limit} bytes")]
     LineTooLong { limit: usize },
+    #[error("has several values in `{field}`, and no feature that reads it takes several, or they are separated in different ways")]
+    SeveralValues { field: String },
+    #[error("has the value \"{value}\" in `{field}`, with the separator \"{separator}\" in it")]
+    SeparatorInValue { field: String, value: String, separator: String },
+    #[error("has keys with values in `{field}`, and no feature that reads it has a kv_separator")]
+    KeysWithoutSeparator { field: String },
+    #[error("has lists or maps in `{field}` that are nested too deep")]
+    NestedTooDeep { field: String },
+    #[error("is not a JSON object: {problem}")]
+    NotJson { problem: String },
+    #[error("is not a tf.train.Example: {problem}")]
+    NotExample { problem: &'static str },
+    #[error("has {found} values in the feature list `{field}`; n_data_batch_tfrecord is {expected}")]
+    FeatureListLength { field: String, expected: usize, found: usize },
+    #[error("has {found} columns; selected_cols needs {needed}; check rtp_separator")]
+    RtpColumns { needed: usize, found: usize },
+    #[error("has {found} features; data_config.input_fields declares {expected} besides the labels; check separator")]
+    RtpFeatures { expected: usize, found: usize },
+    #[error("has a part that is not one name, \\x03 and one value")]
+    RtpPair,
     #[error("needs more than 4 GB for one batch; use a smaller batch_size")]
     BatchTooLarge,
     #[error("cannot be read: {0}")]
@@ -133,6 +153,24 @@ pub enum Rule {
     EmptyDirectory,
     #[error("is not a valid file pattern: {0}")]
     Pattern(String),
+    #[error("is not {expected}, as data_config.input_type says")]
+    OtherContent { expected: &'static str },
+    #[error("is {this}, but {first} is {other}; files that are read together must have one format")]
+    MixedContent { this: &'static str, first: String, other: &'static str },
+    #[error("is a Parquet file, which can be read from a plain file only: neither compressed as a whole nor from standard input")]
+    WrappedParquet,
+    #[error("has no column `{column}`, which is needed; it has {known}")]
+    ColumnMissing { column: String, known: String },
+    #[error("has the column `{column}` of the type {kind}, which is not supported; write it as a number or a text")]
+    ColumnType { column: String, kind: String },
+    #[error("has not as many rows as {file}")]
+    OtherRowCount { file: String },
+    #[error(
+        "must name equally many label, dense and category files: LABEL;DENSE;CATEGORY, or label files alone with `label` in their names"
+    )]
+    CriteoPaths,
+    #[error("is standard input, which can be read only once; training, and evaluation during it, need files")]
+    StandardInputTwice,
     #[error("is none of data_config.input_fields: {known}")]
     UnknownColumn { known: String },
     #[error("has no column `{column}` in its header; data_config.input_fields declares it")]
@@ -168,9 +206,23 @@ impl Rule {
             Rule::TooManyNumbers { .. } => "more numbers than raw_input_dim",
             Rule::LabelCount { .. } => "another number of labels than label_dim",
             Rule::LineTooLong { .. } => "line too long",
+            Rule::SeveralValues { .. } => "several values where one is read",
+            Rule::SeparatorInValue { .. } => "a separator within a value",
+            Rule::KeysWithoutSeparator { .. } => "keys where none are read",
+            Rule::NestedTooDeep { .. } => "lists or maps nested too deep",
+            Rule::NotJson { .. } => "not a JSON object",
+            Rule::NotExample { .. } => "not a tf.train.Example",
+            Rule::FeatureListLength { .. } => "wrong number of values in a feature list",
+            Rule::RtpColumns { .. } => "too few columns",
+            Rule::RtpFeatures { .. } => "wrong number of features",
+            Rule::RtpPair => "a part without one name and one value",
             Rule::BatchTooLarge => "batch too large",
             Rule::Unreadable(_) => "unreadable file",
             Rule::Damaged { .. } => "damaged file",
+            Rule::OtherContent { .. } | Rule::MixedContent { .. } | Rule::WrappedParquet => "another format",
+            Rule::ColumnMissing { .. } | Rule::ColumnType { .. } => "unusable columns",
+            Rule::OtherRowCount { .. } | Rule::CriteoPaths => "files that do not match",
+            Rule::StandardInputTwice => "standard input read twice",
             Rule::NoFile => "no file",
             Rule::EmptyDirectory => "empty directory",
             Rule::Pattern(_) => "bad file pattern",

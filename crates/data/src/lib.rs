@@ -1,7 +1,8 @@
 //! Rows in, feature batches out.
 //!
-//! A [`Reader`] takes the lines of files in the order of training or of one pass, cuts them into fields ([`RawRows`]) and hands them to
-//! a [`FeatureSet`], which makes the columns of a [`FeatureBatch`]. Other sources of rows fill [`RawRows`] themselves.
+//! A [`Reader`] takes the rows of files in the order of training or of one pass, makes text fields of them ([`RawRows`]), whatever the
+//! format of the files, and hands them to a [`FeatureSet`], which makes the columns of a [`FeatureBatch`]. Other sources of rows fill
+//! [`RawRows`] themselves.
 //! See `ARCHITECTURE.md` for the place of this crate.
 
 mod batch;
@@ -24,5 +25,5 @@ pub use features::{FeatureSet, OnError};
 pub use rankmill_kernels::ids::IdColumn;
 pub use reader::{Batch, Mode, Reader, ReaderOptions, Supply};
 pub use rows::{FieldOrder, Origin, Quotes, RawRows, Splitting};
-pub use sources::{InputFile, Position, TextFormat, expand_inputs};
+pub use sources::{InputFile, InputFormat, Position, Side, declared_inputs, expand_inputs};
 pub use statistics::{FeatureStatistics, Statistics};

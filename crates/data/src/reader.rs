@@ -1,4 +1,4 @@
-//! Batches from files: one thread reads, decompresses and orders lines, another makes columns of them, and the caller takes batches.
+//! Batches from files: one thread reads, decompresses and orders rows, another makes columns of them, and the caller takes batches.
 //!
 //! The channels between them are bounded, so memory does not grow with the files. Everything that is counted travels with its batch and
 //! is added up when the batch is taken: statistics do not depend on how far the threads have read ahead. Dropping the reader stops them.
@@ -14,22 +14,22 @@ use rankmill_config::{Diagnostics, Pipeline};
 use crate::batch::{FeatureBatch, FeatureKind};
 use crate::error::{DataError, Report};
 use crate::features::FeatureSet;
-use crate::rows::{FieldOrder, RawRows, Splitting};
-use crate::sources::{Header, InputFile, LineBlock, LineOrder, Lines, Position, TextFormat, expand_inputs};
+use crate::rows::RawRows;
+use crate::sources::{Decoder, InputFile, InputFormat, Position, RecordBlock, RowOrder, Rows, Source};
 use crate::statistics::{FeatureStatistics, Statistics};
 
 /// Batches that wait for the caller take about this much memory at most.
 const PREFETCHED_BYTES: usize = 64 * 1024 * 1024;
-/// Blocks of lines that wait to be made columns of.
+/// Blocks of rows that wait to be made columns of.
 const WAITING_BLOCKS: usize = 2;
 
 /// What to read and in which order.
 #[derive(Clone, Debug)]
 pub struct ReaderOptions {
-    /// Paths, patterns, directories, or lists of them separated by commas.
+    /// Paths, patterns, directories, `-`, or lists of them separated by commas.
     pub inputs: Vec<String>,
-    /// How lines are cut into fields.
-    pub format: TextFormat,
+    /// What the files are and how their rows become fields.
+    pub format: InputFormat,
     /// The order of the rows.
     pub mode: Mode,
     /// Rows per batch. A batch has fewer at the end of the data, and where rows are left out because of errors.
@@ -100,7 +100,7 @@ impl ReaderOptions {
         }
         Ok(ReaderOptions {
             inputs,
-            format: TextFormat::new(pipeline)?,
+            format: InputFormat::new(pipeline)?,
             mode,
             batch_size: data.batch_size() as usize,
             prefetch: data.prefetch_size() as usize,
@@ -177,30 +177,30 @@ impl Reader {
     /// Inputs that name no file, a header that does not fit, an unknown column to keep.
     pub fn new(options: ReaderOptions, mut features: FeatureSet) -> Result<Reader, DataError> {
         features.keep(&options.keep)?;
-        let files: Arc<[InputFile]> = expand_inputs(&options.inputs)?.into();
-        let field_order = options.format.field_order(&files)?;
-        let (order, seed) = line_order(&options);
-        let start = options.position.unwrap_or(Position { seed, ..Position::default() });
         let read_bytes = Arc::new(AtomicU64::new(0));
+        let Source { files, opener, decoder } = options.format.source(&options.inputs, &options.keep, &read_bytes)?;
+        let has_lines = opener.has_lines();
+        let (order, seed) = row_order(&options);
+        let start = options.position.unwrap_or(Position { seed, ..Position::default() });
         let (block_sender, block_receiver) = bounded(WAITING_BLOCKS);
         let (used_sender, used_receiver) = bounded(WAITING_BLOCKS + 2);
         let capacity = prefetched_batches(&options, &features);
         let (batch_sender, batch_receiver) = bounded(capacity);
-        let lines = Lines::new(Arc::clone(&files), order, start, Arc::clone(&read_bytes));
+        let source = Rows::new(Arc::clone(&files), opener, order, start);
         let statistics = Statistics::new(features.specs());
         let names: Arc<[String]> = files.iter().map(|file| file.path.clone()).collect();
         let rows = RawRows::new(features.field_names().len(), names);
-        let columns = Columns { rows, features, splitting: options.format.splitting, field_order };
+        let columns = Columns { rows, features, decoder };
         let batch_size = options.batch_size;
         let threads = vec![
-            thread::spawn(move || read_lines(lines, batch_size, &used_receiver, &block_sender)),
+            thread::spawn(move || read_rows(source, batch_size, &used_receiver, &block_sender)),
             thread::spawn(move || make_columns(columns, &block_receiver, &used_sender, &batch_sender)),
         ];
         Ok(Reader {
             batches: Some(batch_receiver),
             threads,
             epochs: order.epochs,
-            text_bytes_of_a_pass: files.iter().map(|file| file.text_bytes).sum(),
+            text_bytes_of_a_pass: if has_lines { files.iter().map(|file| file.text_bytes).sum() } else { None },
             files,
             read_bytes,
             taken: (start.epoch, 0),
@@ -217,14 +217,14 @@ impl Reader {
     }
 
     /// The share of the rows that has been taken, from 0 to 1, by the bytes of their text; without an end of epochs, the share of the
-    /// current one. Where the files don't tell how much text they hold, it is the share that has been read ahead.
+    /// current one. Where the files don't tell how much text they hold, it is the share that has been read ahead, and 0 for standard input.
     #[must_use]
     pub fn progress(&self) -> f64 {
         let passes = match self.text_bytes_of_a_pass {
             Some(total) => self.taken.0 as f64 + self.taken.1 as f64 / total.max(1) as f64,
             None => {
-                let bytes = self.files.iter().map(|file| file.bytes).sum::<u64>().max(1);
-                self.read_bytes.load(Ordering::Relaxed) as f64 / bytes as f64
+                let bytes = self.files.iter().map(|file| file.bytes).sum::<u64>();
+                if bytes == 0 { 0.0 } else { self.read_bytes.load(Ordering::Relaxed) as f64 / bytes as f64 }
             }
         };
         match self.epochs {
@@ -306,17 +306,13 @@ impl Drop for Reader {
     }
 }
 
-fn line_order(options: &ReaderOptions) -> (LineOrder, u64) {
-    let header_lines = u64::from(options.format.header == Header::FirstLine);
+fn row_order(options: &ReaderOptions) -> (RowOrder, u64) {
     match options.mode {
-        Mode::Sequential => {
-            let order =
-                LineOrder { shuffle_buffer: 0, shuffle_files: false, interleave: 1, epochs: 1, header_lines, drop_remainder: false };
-            (order, 0)
-        }
+        Mode::Sequential => (RowOrder { shuffle_buffer: 0, shuffle_files: false, interleave: 1, epochs: 1, drop_remainder: false }, 0),
         Mode::Train { shuffle, shuffle_buffer_size, num_epochs, seed, interleave, drop_remainder } => {
+            let shuffle = shuffle && options.format.may_be_shuffled();
             let shuffle_buffer = if shuffle { shuffle_buffer_size } else { 0 };
-            (LineOrder { shuffle_buffer, shuffle_files: shuffle, interleave, epochs: num_epochs, header_lines, drop_remainder }, seed)
+            (RowOrder { shuffle_buffer, shuffle_files: shuffle, interleave, epochs: num_epochs, drop_remainder }, seed)
         }
     }
 }
@@ -334,11 +330,11 @@ fn prefetched_batches(options: &ReaderOptions, features: &FeatureSet) -> usize {
     options.prefetch.min(PREFETCHED_BYTES / (row * options.batch_size).max(1)).max(1)
 }
 
-/// The first thread: blocks of lines in order, until the end, an error, or nobody listening.
-fn read_lines(mut lines: Lines, batch_size: usize, used: &Receiver<LineBlock>, blocks: &Sender<Result<LineBlock, DataError>>) {
+/// The first thread: blocks of rows in order, until the end, an error, or nobody listening.
+fn read_rows(mut rows: Rows, batch_size: usize, used: &Receiver<RecordBlock>, blocks: &Sender<Result<RecordBlock, DataError>>) {
     loop {
         let mut block = used.try_recv().unwrap_or_default();
-        let message = match lines.next_block(batch_size, &mut block) {
+        let message = match rows.next_block(batch_size, &mut block) {
             Ok(true) => Ok(block),
             Ok(false) => return,
             Err(error) => Err(error),
@@ -354,14 +350,13 @@ fn read_lines(mut lines: Lines, batch_size: usize, used: &Receiver<LineBlock>, b
 struct Columns {
     rows: RawRows,
     features: FeatureSet,
-    splitting: Splitting,
-    field_order: Option<FieldOrder>,
+    decoder: Decoder,
 }
 
 impl Columns {
-    fn batch(&mut self, block: &LineBlock) -> Result<Batch, DataError> {
+    fn batch(&mut self, block: &RecordBlock) -> Result<Batch, DataError> {
         self.rows.clear();
-        if let Err(rule) = self.rows.push_lines(&block.text, &self.splitting, self.field_order.as_ref(), &block.origins) {
+        if let Err(rule) = self.decoder.decode(block, &mut self.rows) {
             let origin = block.origins[self.rows.rows()];
             return Err(DataError { row: origin.line, ..DataError::file(self.rows.file(origin), rule) });
         }
@@ -370,11 +365,11 @@ impl Columns {
     }
 }
 
-/// The second thread: batches of columns, until the lines end, an error, or nobody listening.
+/// The second thread: batches of columns, until the rows end, an error, or nobody listening.
 fn make_columns(
     mut columns: Columns,
-    blocks: &Receiver<Result<LineBlock, DataError>>,
-    used: &Sender<LineBlock>,
+    blocks: &Receiver<Result<RecordBlock, DataError>>,
+    used: &Sender<RecordBlock>,
     batches: &Sender<Result<Batch, DataError>>,
 ) {
     for block in blocks {

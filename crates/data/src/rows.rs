@@ -10,7 +10,12 @@ use std::sync::Arc;
 use crate::error::Rule;
 use crate::number::parse_short_digits;
 
+pub(crate) mod example;
+pub(crate) mod json;
+pub(crate) mod record;
+pub(crate) mod rtp;
 mod scan;
+pub(crate) mod wire;
 
 /// How a line is cut into fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +48,11 @@ impl Splitting {
             _ => None,
         };
         Splitting { separators: table, single, quotes }
+    }
+
+    /// The parts of a line where quotes mean nothing.
+    pub(crate) fn parts<'a>(&self, line: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        line.split(|byte| self.separators[usize::from(*byte)])
     }
 
     /// How many fields a line has.

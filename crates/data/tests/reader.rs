@@ -274,7 +274,7 @@ fn formats_that_do_not_fit() {
     for (from, to, message) in [
         ("\"\\t\"", "\"ab\"", "must be one byte"),
         ("\"\\t\"", "\"\"", "is empty"),
-        ("CSVInput", "ParquetInput", "ParquetInput is not supported yet"),
+        ("CSVInput", "KafkaInput", "KafkaInput reads from a service, which Rankmill does not talk to"),
     ] {
         let text = config("").to_text();
         assert!(text.contains(from), "{text}");

@@ -11,6 +11,7 @@ use super::set::{Label, OnError, PlannedFeature};
 use super::split::Separator;
 use super::FeatureSet;
 use crate::batch::{FeatureKind, FeatureSpec, SequenceSpec};
+use crate::sources::fields_of_lists;
 
 /// The settings that name a feature by whose values rows are told apart.
 const KEY_SETTINGS: [&str; 4] = ["uid_field", "session_id_field", "session_name", "task_space_indicator_name"];
@@ -84,11 +85,13 @@ impl Planner<'_> {
     fn read_fields(&mut self, data: &proto::DatasetConfig) {
         let ex = data.input_type() == proto::dataset_config::InputType::CsvInputEx;
         let empty_numbers = if ex { EmptyNumbers::Error } else { EmptyNumbers::Default };
+        let lists = fields_of_lists(self.pipeline);
         for (column, input) in self.pipeline.input_fields().into_iter().enumerate() {
             // CSVInputEx reads every integer as INT64 and every DOUBLE as FLOAT.
             let kind = match input.config.input_type() {
                 FieldType::Int32 if ex => FieldType::Int64,
                 FieldType::Double if ex => FieldType::Float,
+                _ if lists.contains(&input.name) => FieldType::String,
                 kind => kind,
             };
             let default_val = if ex && kind == FieldType::String { "" } else { input.config.default_val() };

@@ -1,4 +1,4 @@
-//! Opening a file: gzip and Zstandard are recognised by their first bytes, whatever the file's name.
+//! Opening a file or standard input: gzip and Zstandard are recognised by their first bytes, whatever the file's name.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+
+use super::standard_input::{self, STANDARD_INPUT};
+use crate::error::{DataError, Rule};
 
 pub(super) const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
 pub(super) const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -26,9 +29,50 @@ impl Read for Decoded {
     }
 }
 
-/// Opens `path`; the bytes read from disk are added to `progress`.
-pub(crate) fn open(path: &str, progress: &Arc<AtomicU64>) -> io::Result<Decoded> {
-    let file = Counted { file: File::open(path)?, progress: Arc::clone(progress) };
+impl Decoded {
+    /// The rule that data breaks which can't be read on.
+    pub(crate) fn damage(&self, error: &io::Error) -> Rule {
+        match self.format {
+            Some(format) => Rule::Damaged { format, problem: error.to_string() },
+            None => Rule::Unreadable(error.to_string()),
+        }
+    }
+
+    /// Reads until `buffer` is full or the data end; returns how much there was.
+    pub(crate) fn read_full(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut count = 0;
+        while count < buffer.len() {
+            match self.reader.read(&mut buffer[count..]) {
+                Ok(0) => break,
+                Ok(more) => count += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// Opens `path` to read its rows; the bytes read from disk are added to `progress`.
+pub(crate) fn open(path: &str, progress: &Arc<AtomicU64>) -> Result<Decoded, DataError> {
+    let unreadable = |error: io::Error| DataError::file(path, Rule::Unreadable(error.to_string()));
+    if path == STANDARD_INPUT {
+        return decode(standard_input::take()?, progress).map_err(unreadable);
+    }
+    File::open(path).and_then(|file| decode(file, progress)).map_err(unreadable)
+}
+
+/// Opens `path` to look at its beginning; standard input can be read from its beginning afterwards.
+pub(crate) fn peek(path: &str) -> Result<Decoded, DataError> {
+    if path == STANDARD_INPUT {
+        let unreadable = |error: io::Error| DataError::file(path, Rule::Unreadable(error.to_string()));
+        return decode(standard_input::peek()?, &Arc::default()).map_err(unreadable);
+    }
+    open(path, &Arc::default())
+}
+
+fn decode(source: impl Read + Send + 'static, progress: &Arc<AtomicU64>) -> io::Result<Decoded> {
+    let file = Counted { source, progress: Arc::clone(progress) };
     let mut file = BufReader::with_capacity(READ_AHEAD, file);
     let start = file.fill_buf()?;
     if start.starts_with(&GZIP) {
@@ -41,14 +85,14 @@ pub(crate) fn open(path: &str, progress: &Arc<AtomicU64>) -> io::Result<Decoded>
 }
 
 /// Counts the bytes that pass.
-struct Counted {
-    file: File,
+struct Counted<R> {
+    source: R,
     progress: Arc<AtomicU64>,
 }
 
-impl Read for Counted {
+impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
+        let count = self.source.read(buffer)?;
         self.progress.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }

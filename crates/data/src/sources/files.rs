@@ -4,9 +4,15 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use rankmill_config::Pipeline;
+use rankmill_config::proto::BinaryDataInput;
+use rankmill_config::proto::dataset_config::InputType;
+use rankmill_config::proto::easy_rec_config::{EvalPath, TrainPath};
 use rankmill_kernels::fingerprint::fingerprint64;
 
+use super::criteo::PARTS;
 use super::decode::{GZIP, ZSTANDARD};
+use super::standard_input::STANDARD_INPUT;
 use crate::error::{DataError, Rule};
 
 /// How many bytes from each end of a file go into its fingerprint.
@@ -15,8 +21,10 @@ const FINGERPRINTED: u64 = 64 * 1024;
 /// A file to read rows from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputFile {
-    /// Its path as the messages show it.
+    /// Its path as the messages show it; `-` for standard input.
     pub path: String,
+    /// The files beside it that hold other fields of the same rows, as those of `CriteoInput` do.
+    pub beside: Vec<String>,
     /// Its size on disk, compressed if it is.
     pub bytes: u64,
     /// Its size as text: of a compressed file what it says of itself, if it does.
@@ -25,16 +33,111 @@ pub struct InputFile {
     pub fingerprint: u64,
 }
 
+impl InputFile {
+    /// A source of rows that is no file on disk.
+    pub(crate) fn without_content(path: &str) -> InputFile {
+        InputFile { path: path.to_string(), beside: Vec::new(), bytes: 0, text_bytes: None, fingerprint: 0 }
+    }
+}
+
+/// What rows are read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Training.
+    Train,
+    /// Evaluation.
+    Eval,
+}
+
+/// The inputs that a config names: `train_input_path`, `parquet_train_input`, `binary_train_input`, or those for evaluation; none if it
+/// names none. `DummyInput` needs no path and has its own name for one.
+#[must_use]
+pub fn declared_inputs(pipeline: &Pipeline, side: Side) -> Vec<String> {
+    let config = &pipeline.proto;
+    if config.data_config.as_ref().is_some_and(|data| data.input_type() == InputType::DummyInput) {
+        return vec!["DummyInput".to_string()];
+    }
+    let path = |path: &String| if path.is_empty() { Vec::new() } else { vec![path.clone()] };
+    match side {
+        Side::Train => match &config.train_path {
+            Some(TrainPath::TrainInputPath(input) | TrainPath::ParquetTrainInput(input)) => path(input),
+            Some(TrainPath::BinaryTrainInput(input)) => triples(input),
+            _ => Vec::new(),
+        },
+        Side::Eval => match &config.eval_path {
+            Some(EvalPath::EvalInputPath(input) | EvalPath::ParquetEvalInput(input)) => path(input),
+            Some(EvalPath::BinaryEvalInput(input)) => triples(input),
+            _ => Vec::new(),
+        },
+    }
+}
+
+/// `LABEL;DENSE;CATEGORY`, as [`expand_criteo_inputs`] takes them.
+fn triples(input: &BinaryDataInput) -> Vec<String> {
+    let rest = input.dense_path.iter().zip(&input.category_path);
+    input.label_path.iter().zip(rest).map(|(label, (dense, category))| format!("{label};{dense};{category}")).collect()
+}
+
+/// The files of `CriteoInput`, each with the two beside it. An input is `LABEL;DENSE;CATEGORY`, three paths or patterns that name equally
+/// many files, or one path or pattern of label files, whose names hold `label` where those beside them hold `dense` and `category`.
+///
+/// # Errors
+/// If a path names no file, or the three don't match.
+pub(crate) fn expand_criteo_inputs(inputs: &[String]) -> Result<Vec<InputFile>, DataError> {
+    let mut files = Vec::new();
+    for input in inputs.iter().flat_map(|input| input.split(',')).map(str::trim).filter(|input| !input.is_empty()) {
+        let paths: Vec<&str> = input.split(';').collect();
+        let [mut labels, dense, category] = match paths[..] {
+            [label, dense, category] => [expand(label)?, expand(dense)?, expand(category)?],
+            [label] => {
+                let labels = expand(label)?;
+                let beside = |part: usize| -> Result<Vec<InputFile>, DataError> {
+                    labels.iter().map(|file| describe(&beside(&file.path, PARTS[part].0)?)).collect()
+                };
+                let (dense, category) = (beside(1)?, beside(2)?);
+                [labels, dense, category]
+            }
+            _ => return Err(DataError::file(input, Rule::CriteoPaths)),
+        };
+        if labels.len() != dense.len() || labels.len() != category.len() {
+            return Err(DataError::file(input, Rule::CriteoPaths));
+        }
+        for (file, (dense, category)) in labels.iter_mut().zip(dense.into_iter().zip(category)) {
+            file.bytes += dense.bytes + category.bytes;
+            file.fingerprint ^= dense.fingerprint.rotate_left(1) ^ category.fingerprint.rotate_left(2);
+            file.text_bytes = None;
+            file.beside = vec![dense.path, category.path];
+        }
+        files.extend(labels);
+    }
+    if files.is_empty() {
+        return Err(DataError::file(format!("\"{}\"", inputs.join(",")), Rule::NoFile));
+    }
+    Ok(files)
+}
+
+fn expand(path: &str) -> Result<Vec<InputFile>, DataError> {
+    expand_inputs(&[path.to_string()])
+}
+
+/// The name of another part beside a label file.
+fn beside(label: &str, part: &str) -> Result<String, DataError> {
+    let (before, behind) = label.rsplit_once(PARTS[0].0).ok_or_else(|| DataError::file(label, Rule::CriteoPaths))?;
+    Ok(format!("{before}{part}{behind}"))
+}
+
 /// The files of `inputs`, in order. Each input is a list of paths separated by commas; a path may be a file, a pattern with `*`, `?`
-/// or `[..]`, or a directory, which stands for its files. The files of a pattern or directory are sorted by name; in a directory,
-/// names that start with `.` or `_` are passed over.
+/// or `[..]`, or a directory, which stands for its files, or `-` for standard input. The files of a pattern or directory are sorted by
+/// name; in a directory, names that start with `.` or `_` are passed over.
 ///
 /// # Errors
 /// If a path names no file, or a file cannot be opened.
 pub fn expand_inputs(inputs: &[String]) -> Result<Vec<InputFile>, DataError> {
     let mut files = Vec::new();
     for path in inputs.iter().flat_map(|input| input.split(',')).map(str::trim).filter(|path| !path.is_empty()) {
-        if Path::new(path).is_dir() {
+        if path == STANDARD_INPUT {
+            files.push(InputFile::without_content(path));
+        } else if Path::new(path).is_dir() {
             add_directory(path, &mut files)?;
         } else if Path::new(path).exists() {
             files.push(describe(path)?);
@@ -96,7 +199,7 @@ fn describe(path: &str) -> Result<InputFile, DataError> {
         file.seek(SeekFrom::Start(bytes.saturating_sub(FINGERPRINTED)))?;
         file.by_ref().take(FINGERPRINTED).read_to_end(&mut sample)?;
         let fingerprint = fingerprint64(&sample);
-        Ok(InputFile { path: path.to_string(), bytes, text_bytes: text_bytes(&sample[8..], bytes), fingerprint })
+        Ok(InputFile { path: path.to_string(), beside: Vec::new(), bytes, text_bytes: text_bytes(&sample[8..], bytes), fingerprint })
     };
     measure().map_err(|error| unreadable(path, &error))
 }

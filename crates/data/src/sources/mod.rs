@@ -1,14 +1,26 @@
-//! Where rows come from: which files an input names, and their lines in the order of training or of one plain pass.
+//! Where rows come from: which files an input names, what they are, and their rows in the order of training or of one plain pass.
 
+mod criteo;
 mod decode;
+mod decoder;
+mod dummy;
+mod fields;
 mod files;
 mod format;
-mod lines;
+mod order;
+mod parquet;
+mod record;
+mod sequence_example;
+mod standard_input;
 mod text;
+mod tf_record;
 
-pub use files::{InputFile, expand_inputs};
-pub(crate) use format::Header;
-pub use format::TextFormat;
-pub use lines::Position;
-pub(crate) use lines::{LineBlock, LineOrder, Lines};
+pub(crate) use decoder::Decoder;
+pub(crate) use fields::{List, SourceField, entry, fields_of_lists};
+pub use files::{InputFile, Side, declared_inputs, expand_inputs};
+pub use format::InputFormat;
+pub(crate) use format::Source;
+pub use order::Position;
+pub(crate) use order::{RowOrder, Rows};
+pub(crate) use record::RecordBlock;
 pub(crate) use text::TextFile;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::decode::{Decoded, open};
+use super::record::{Record, RecordFile};
 use crate::error::{DataError, Rule};
 
 const BUFFER: usize = 256 * 1024;
@@ -28,8 +29,12 @@ pub(crate) struct TextFile {
 
 impl TextFile {
     pub(crate) fn open(path: &str, progress: &Arc<AtomicU64>) -> Result<TextFile, DataError> {
-        let source = open(path, progress).map_err(|error| DataError::file(path, Rule::Unreadable(error.to_string())))?;
-        Ok(TextFile { path: path.to_string(), source, buffer: vec![0; BUFFER], pending: 0..0, at_end: false, line: 0 })
+        Ok(TextFile::new(path, open(path, progress)?))
+    }
+
+    /// The text that `source` yields.
+    pub(crate) fn new(path: &str, source: Decoded) -> TextFile {
+        TextFile { path: path.to_string(), source, buffer: vec![0; BUFFER], pending: 0..0, at_end: false, line: 0 }
     }
 
     /// The next line and its number, counted from 1; `None` at the end of the file.
@@ -83,11 +88,13 @@ impl TextFile {
     }
 
     fn damage(&self, error: &std::io::Error) -> DataError {
-        let rule = match self.source.format {
-            Some(format) => Rule::Damaged { format, problem: error.to_string() },
-            None => Rule::Unreadable(error.to_string()),
-        };
-        DataError { row: self.line + 1, ..DataError::file(&*self.path, rule) }
+        DataError { row: self.line + 1, ..DataError::file(&*self.path, self.source.damage(error)) }
+    }
+}
+
+impl RecordFile for TextFile {
+    fn next_record(&mut self) -> Result<Option<(Record<'_>, u64)>, DataError> {
+        Ok(self.next_line()?.map(|(line, number)| (Record::Row(line), number)))
     }
 }
 

@@ -1,19 +1,19 @@
-//! The order in which the lines of all files are read (EasyRec behaviour 4).
+//! The order in which the rows of all files are read (EasyRec behaviour 4).
 //!
-//! Training, each epoch: the files are shuffled, up to `num_parallel_calls` of them are read in turn, a line from each (`tf.data`'s
-//! interleave), and the lines pass through a shuffle buffer: it is filled, then each step hands out a random line of it and takes the
+//! Training, each epoch: the files are shuffled, up to `num_parallel_calls` of them are read in turn, a row from each (`tf.data`'s
+//! interleave), and the rows pass through a shuffle buffer: it is filled, then each step hands out a random row of it and takes the
 //! next one in. Without `shuffle` only the interleaving is left. Evaluation: one file after the other.
 //! Each epoch has its own random numbers, from the seed and the epoch's number, so a stream can start in any epoch.
+//! Rows are records here: bytes that the decoder of their format understands, whatever the format.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
 use super::files::InputFile;
-use super::text::TextFile;
+use super::record::{Opener, Record, RecordBlock, RecordFile};
 use crate::error::{DataError, Rule};
 use crate::rows::Origin;
 
@@ -30,10 +30,10 @@ pub struct Position {
     pub seed: u64,
 }
 
-/// How lines are ordered and when they end.
+/// How rows are ordered and when they end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LineOrder {
-    /// Lines in the shuffle buffer; up to 1 keeps the order of files and lines.
+pub(crate) struct RowOrder {
+    /// Rows in the shuffle buffer; up to 1 keeps the order of files and rows.
     pub(crate) shuffle_buffer: usize,
     /// Whether the files are shuffled.
     pub(crate) shuffle_files: bool,
@@ -41,69 +41,32 @@ pub(crate) struct LineOrder {
     pub(crate) interleave: usize,
     /// 0 is forever.
     pub(crate) epochs: u64,
-    /// Lines to pass over at the start of each file.
-    pub(crate) header_lines: u64,
     /// Whether a last batch that is not full is left out.
     pub(crate) drop_remainder: bool,
 }
 
-/// Lines on their way to a batch.
-#[derive(Debug, Default)]
-pub(crate) struct LineBlock {
-    /// The lines, each with its end `\n`.
-    pub(crate) text: Vec<u8>,
-    /// Where each line is from.
-    pub(crate) origins: Vec<Origin>,
-    /// Where the stream stands after these lines.
-    pub(crate) position: Position,
-    /// Bytes of all lines of the epoch up to here, with their ends.
-    pub(crate) text_bytes: u64,
-}
-
-impl LineBlock {
-    fn clear(&mut self) {
-        self.text.clear();
-        self.origins.clear();
-    }
-
-    fn push(&mut self, line: &[u8], origin: Origin) {
-        self.text.extend_from_slice(line);
-        self.text.push(b'\n');
-        self.origins.push(origin);
-    }
-
-    fn copy(&mut self, other: &LineBlock) {
-        self.text.clone_from(&other.text);
-        self.origins.clone_from(&other.origins);
-        (self.position, self.text_bytes) = (other.position, other.text_bytes);
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.origins.len()
-    }
-}
-
-/// The lines of all epochs.
-pub(crate) struct Lines {
+/// The rows of all epochs.
+pub(crate) struct Rows {
     files: Arc<[InputFile]>,
-    order: LineOrder,
-    progress: Arc<AtomicU64>,
+    opener: Opener,
+    order: RowOrder,
     position: Position,
     text_bytes: u64,
     epoch: Option<Epoch>,
     finished: bool,
     /// The block while it is put together. Its memory is this thread's alone; that of the blocks that are handed out comes back from
-    /// another processor's cache, and stores to it line by line wait for each cache line of it, unlike a copy of the whole.
-    draft: LineBlock,
+    /// another processor's cache, and stores to it row by row wait for each cache line of it, unlike a copy of the whole.
+    draft: RecordBlock,
 }
 
-impl Lines {
-    pub(crate) fn new(files: Arc<[InputFile]>, order: LineOrder, start: Position, progress: Arc<AtomicU64>) -> Lines {
-        Lines { files, order, progress, position: start, text_bytes: 0, epoch: None, finished: false, draft: LineBlock::default() }
+impl Rows {
+    pub(crate) fn new(files: Arc<[InputFile]>, opener: Opener, order: RowOrder, start: Position) -> Rows {
+        let draft = RecordBlock::new(opener.framing());
+        Rows { files, opener, order, position: start, text_bytes: 0, epoch: None, finished: false, draft }
     }
 
-    /// Fills `block` with up to `count` lines, across the ends of epochs. Returns whether there were any.
-    pub(crate) fn next_block(&mut self, count: usize, block: &mut LineBlock) -> Result<bool, DataError> {
+    /// Fills `block` with up to `count` rows, across the ends of epochs. Returns whether there were any.
+    pub(crate) fn next_block(&mut self, count: usize, block: &mut RecordBlock) -> Result<bool, DataError> {
         self.draft.clear();
         while self.draft.len() < count && !self.finished {
             let mut epoch = match self.epoch.take() {
@@ -111,11 +74,11 @@ impl Lines {
                 None => self.start_epoch()?,
             };
             let (draft, text_bytes) = (&mut self.draft, &mut self.text_bytes);
-            let take = |line: &[u8], origin| {
-                *text_bytes += line.len() as u64 + 1;
-                draft.push(line, origin);
+            let take = |record: Record<'_>, origin| {
+                *text_bytes += record.text_bytes();
+                draft.push(record, origin);
             };
-            if epoch.next_line(take)? {
+            if epoch.next_row(take)? {
                 self.position.rows += 1;
                 self.epoch = Some(epoch);
             } else if self.position.rows == 0 || self.is_last_epoch() {
@@ -138,10 +101,10 @@ impl Lines {
     /// Starts the epoch of `self.position` and reads up to its row.
     fn start_epoch(&mut self) -> Result<Epoch, DataError> {
         self.text_bytes = 0;
-        let mut epoch = Epoch::start(&self.files, self.order, self.position, Arc::clone(&self.progress));
+        let mut epoch = Epoch::start(&self.files, &self.opener, self.order, self.position);
         for rows in 0..self.position.rows {
             let text_bytes = &mut self.text_bytes;
-            if !epoch.next_line(|line, _| *text_bytes += line.len() as u64 + 1)? {
+            if !epoch.next_row(|record, _| *text_bytes += record.text_bytes())? {
                 let file = self.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>().join(",");
                 return Err(DataError::file(file, Rule::ResumeBeyondEnd { rows, wanted: self.position.rows }));
             }
@@ -155,14 +118,48 @@ struct Epoch {
     files: Interleaved,
     random: Xoshiro256PlusPlus,
     capacity: usize,
-    /// Lines waiting to be handed out, all but the last `spare` ones; the memory of those is used again.
-    waiting: Vec<(Vec<u8>, Origin)>,
+    /// Rows waiting to be handed out, all but the last `spare` ones; the memory of those is used again.
+    waiting: Vec<Waiting>,
     spare: usize,
     filled: bool,
 }
 
+/// A row in the shuffle buffer.
+struct Waiting {
+    record: Vec<u8>,
+    broken: Option<Box<Rule>>,
+    origin: Origin,
+}
+
+impl Waiting {
+    fn new(record: Record<'_>, origin: Origin) -> Waiting {
+        let mut waiting = Waiting { record: Vec::new(), broken: None, origin };
+        waiting.replace(record, origin);
+        waiting
+    }
+
+    fn replace(&mut self, record: Record<'_>, origin: Origin) {
+        self.record.clear();
+        self.origin = origin;
+        self.broken = match record {
+            Record::Row(bytes) => {
+                self.record.extend_from_slice(bytes);
+                None
+            }
+            Record::Broken(rule) => Some(rule),
+        };
+    }
+
+    fn record(&mut self) -> Record<'_> {
+        match self.broken.take() {
+            Some(rule) => Record::Broken(rule),
+            None => Record::Row(&self.record),
+        }
+    }
+}
+
 impl Epoch {
-    fn start(files: &Arc<[InputFile]>, order: LineOrder, position: Position, progress: Arc<AtomicU64>) -> Epoch {
+    fn start(files: &Arc<[InputFile]>, opener: &Opener, order: RowOrder, position: Position) -> Epoch {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(position.seed ^ position.epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut file_order: Vec<u32> = (0..files.len() as u32).collect();
         if order.shuffle_files {
@@ -171,25 +168,19 @@ impl Epoch {
             }
         }
         let slots = (0..order.interleave.clamp(1, files.len().max(1))).map(|_| None).collect();
-        let files = Interleaved {
-            files: Arc::clone(files),
-            pending: file_order.into_iter(),
-            slots,
-            turn: 0,
-            header_lines: order.header_lines,
-            progress,
-        };
+        let pending = file_order.into_iter();
+        let files = Interleaved { files: Arc::clone(files), opener: opener.clone(), pending, slots, turn: 0 };
         Epoch { files, random, capacity: order.shuffle_buffer, waiting: Vec::new(), spare: 0, filled: false }
     }
 
-    /// Hands the next line to `take`; `false` at the end of the epoch.
-    fn next_line(&mut self, take: impl FnOnce(&[u8], Origin)) -> Result<bool, DataError> {
+    /// Hands the next row to `take`; `false` at the end of the epoch.
+    fn next_row(&mut self, take: impl FnOnce(Record<'_>, Origin)) -> Result<bool, DataError> {
         if self.capacity <= 1 {
-            return self.files.next_line(take);
+            return self.files.next_row(take);
         }
         while !self.filled && self.waiting.len() < self.capacity {
             let waiting = &mut self.waiting;
-            self.filled = !self.files.next_line(|line, origin| waiting.push((line.to_vec(), origin)))?;
+            self.filled = !self.files.next_row(|record, origin| waiting.push(Waiting::new(record, origin)))?;
         }
         self.filled = true;
         let count = self.waiting.len() - self.spare;
@@ -197,14 +188,10 @@ impl Epoch {
             return Ok(false);
         }
         let chosen = below(&mut self.random, count);
-        let (line, origin) = &mut self.waiting[chosen];
-        take(line, *origin);
-        let more = self.spare == 0
-            && self.files.next_line(|next, next_origin| {
-                line.clear();
-                line.extend_from_slice(next);
-                *origin = next_origin;
-            })?;
+        let waiting = &mut self.waiting[chosen];
+        let origin = waiting.origin;
+        take(waiting.record(), origin);
+        let more = self.spare == 0 && self.files.next_row(|record, origin| waiting.replace(record, origin))?;
         if !more {
             self.spare += 1;
             self.waiting.swap(chosen, count - 1);
@@ -218,18 +205,17 @@ fn below(random: &mut Xoshiro256PlusPlus, bound: usize) -> usize {
     ((u128::from(random.next_u64()) * bound as u128) >> 64) as usize
 }
 
-/// Lines of several files in turn, as `tf.data`'s interleave with `block_length` 1 takes them.
+/// Rows of several files in turn, as `tf.data`'s interleave with `block_length` 1 takes them.
 struct Interleaved {
     files: Arc<[InputFile]>,
+    opener: Opener,
     pending: std::vec::IntoIter<u32>,
-    slots: Vec<Option<(u32, TextFile)>>,
+    slots: Vec<Option<(u32, Box<dyn RecordFile>)>>,
     turn: usize,
-    header_lines: u64,
-    progress: Arc<AtomicU64>,
 }
 
 impl Interleaved {
-    fn next_line(&mut self, take: impl FnOnce(&[u8], Origin)) -> Result<bool, DataError> {
+    fn next_row(&mut self, take: impl FnOnce(Record<'_>, Origin)) -> Result<bool, DataError> {
         let slots = self.slots.len();
         let mut idle = 0;
         while idle < slots {
@@ -240,29 +226,19 @@ impl Interleaved {
                     self.turn = (self.turn + 1) % slots;
                     continue;
                 };
-                let mut text = TextFile::open(&self.files[file as usize].path, &self.progress)?;
-                for _ in 0..self.header_lines {
-                    text.next_line()?;
-                }
-                *slot = Some((file, text));
+                *slot = Some((file, self.opener.open(&self.files[file as usize])?));
             }
             idle = 0;
-            let (file, text) = slot.as_mut().expect("the slot was filled just above");
+            let (file, rows) = slot.as_mut().expect("the slot was filled just above");
             let file = *file;
-            let line = text.next_line()?;
+            let row = rows.next_record()?;
             self.turn = (self.turn + 1) % slots;
-            if let Some((line, number)) = line {
-                take(line, Origin { file, line: number });
+            if let Some((record, line)) = row {
+                take(record, Origin { file, line });
                 return Ok(true);
             }
             *slot = None;
         }
         Ok(false)
     }
-}
-
-/// The first line of a file, without the blanks around it.
-pub(crate) fn read_header(path: &str) -> Result<Vec<u8>, DataError> {
-    let mut text = TextFile::open(path, &Arc::default())?;
-    Ok(text.next_line()?.map(|(line, _)| line.trim_ascii().to_vec()).unwrap_or_default())
 }

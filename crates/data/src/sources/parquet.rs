@@ -1,0 +1,185 @@
+//! Parquet files: row groups one after the other, of each the columns that are read.
+//!
+//! A field is the column of its name; `a.b` is the member `b` of the struct `a`, unless there is a column `a.b`. What is `null` is an
+//! empty field. Numbers become the shortest text that reads back to them, so they are the same numbers as in a text file; see
+//! [`Cells`] for the types.
+
+mod cells;
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ::parquet::arrow::ProjectionMask;
+use ::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use ::parquet::errors::ParquetError;
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::{DataType, Fields};
+
+use self::cells::{Cells, is_supported};
+use super::fields::SourceField;
+use super::files::InputFile;
+use super::record::{Record, RecordFile};
+use crate::error::{DataError, Rule};
+use crate::rows::record::encode;
+
+/// What a Parquet file begins with.
+pub(crate) const MAGIC: [u8; 4] = *b"PAR1";
+/// Rows decoded at once.
+const CHUNK: usize = 4096;
+
+/// An open Parquet file.
+pub(crate) struct ParquetFile {
+    path: String,
+    reader: ParquetRecordBatchReader,
+    fields: Arc<[SourceField]>,
+    /// The current rows; `None` for fields that are not read or not there.
+    columns: Vec<Option<Cells>>,
+    rows: usize,
+    taken: usize,
+    /// Rows handed out.
+    number: u64,
+    record: Vec<u8>,
+    progress: Arc<AtomicU64>,
+    /// Bytes and rows of the file that are not read yet.
+    rest: (u64, u64),
+}
+
+impl ParquetFile {
+    pub(crate) fn open(file: &InputFile, fields: &Arc<[SourceField]>, progress: &Arc<AtomicU64>) -> Result<ParquetFile, DataError> {
+        let path = &file.path;
+        let source = File::open(path).map_err(|error| DataError::file(path, Rule::Unreadable(error.to_string())))?;
+        // Without the writer's own schema, a type is what Parquet says it is: text is text, and not a dictionary or a view of it.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(source, options).map_err(|error| damaged(path, &error))?;
+        let leaves = leaves_of_fields(builder.schema().fields(), fields).map_err(|rule| DataError::file(path, rule))?;
+        let mask = ProjectionMask::leaves(builder.parquet_schema(), leaves);
+        let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+        let reader = builder.with_projection(mask).with_batch_size(CHUNK).build().map_err(|error| damaged(path, &error))?;
+        Ok(ParquetFile {
+            path: path.clone(),
+            reader,
+            fields: Arc::clone(fields),
+            columns: Vec::new(),
+            rows: 0,
+            taken: 0,
+            number: 0,
+            record: Vec::new(),
+            progress: Arc::clone(progress),
+            rest: (file.bytes, rows),
+        })
+    }
+
+    /// Decodes the next rows; `false` at the end.
+    fn fill(&mut self) -> Result<bool, DataError> {
+        let Some(batch) = self.reader.next() else {
+            return Ok(false);
+        };
+        let at = |rule| DataError { row: self.number + 1, ..DataError::file(&*self.path, rule) };
+        let batch = batch.map_err(|error| at(Rule::Damaged { format: "Parquet", problem: error.to_string() }))?;
+        self.columns = self.fields.iter().map(|field| field.is_read().then(|| column(&batch, &field.name)).flatten()).collect();
+        (self.rows, self.taken) = (batch.num_rows(), 0);
+        let (bytes, rows) = self.rest;
+        let share = (u128::from(bytes) * self.rows as u128 / u128::from(rows.max(1))) as u64;
+        self.rest = (bytes.saturating_sub(share), rows.saturating_sub(self.rows as u64));
+        self.progress.fetch_add(share, Ordering::Relaxed);
+        Ok(true)
+    }
+}
+
+impl RecordFile for ParquetFile {
+    fn next_record(&mut self) -> Result<Option<(Record<'_>, u64)>, DataError> {
+        while self.taken == self.rows {
+            if !self.fill()? {
+                return Ok(None);
+            }
+        }
+        let (row, columns, fields) = (self.taken, &self.columns, &self.fields);
+        let outcome = encode(&mut self.record, fields.len(), |at, text| match &columns[at] {
+            Some(cells) => cells.write(row, &fields[at], text),
+            None => Ok(()),
+        });
+        self.taken += 1;
+        self.number += 1;
+        let record = match outcome {
+            Ok(()) => Record::Row(&self.record),
+            Err(rule) => Record::Broken(Box::new(rule)),
+        };
+        Ok(Some((record, self.number)))
+    }
+}
+
+fn damaged(path: &str, error: &ParquetError) -> DataError {
+    let problem = match error {
+        ParquetError::General(text) | ParquetError::NYI(text) => text.clone(),
+        other => other.to_string(),
+    };
+    DataError::file(path, Rule::Damaged { format: "Parquet", problem })
+}
+
+/// The place of a field: the numbers of the column and of the members within it.
+fn locate(columns: &Fields, name: &str) -> Option<Vec<usize>> {
+    if let Some((at, _)) = columns.find(name) {
+        return Some(vec![at]);
+    }
+    columns.iter().enumerate().find_map(|(at, column)| {
+        let member = name.strip_prefix(column.name().as_str())?.strip_prefix('.')?;
+        let DataType::Struct(members) = column.data_type() else { return None };
+        let mut place = locate(members, member)?;
+        place.insert(0, at);
+        Some(place)
+    })
+}
+
+/// The leaves of Parquet's schema that the fields are made of.
+fn leaves_of_fields(columns: &Fields, fields: &[SourceField]) -> Result<Vec<usize>, Rule> {
+    let mut leaves = Vec::new();
+    for field in fields.iter().filter(|field| field.is_read()) {
+        let Some(place) = locate(columns, &field.name) else {
+            if !field.is_needed() {
+                continue;
+            }
+            let known = columns.iter().map(|column| column.name().as_str()).collect::<Vec<_>>().join(", ");
+            return Err(Rule::ColumnMissing { column: field.name.clone(), known });
+        };
+        let (mut first, mut within, mut kind) = (0, columns, &DataType::Null);
+        for at in place {
+            if let DataType::Struct(members) = kind {
+                within = members;
+            }
+            first += within[..at].iter().map(|column| leaf_count(column.data_type())).sum::<usize>();
+            kind = within[at].data_type();
+        }
+        if !is_supported(kind) {
+            return Err(Rule::ColumnType { column: field.name.clone(), kind: kind.to_string() });
+        }
+        leaves.extend(first..first + leaf_count(kind));
+    }
+    Ok(leaves)
+}
+
+fn leaf_count(kind: &DataType) -> usize {
+    match kind {
+        DataType::Struct(members) => members.iter().map(|member| leaf_count(member.data_type())).sum(),
+        DataType::List(value) | DataType::LargeList(value) | DataType::FixedSizeList(value, _) | DataType::Map(value, _) => {
+            leaf_count(value.data_type())
+        }
+        _ => 1,
+    }
+}
+
+/// A field's column in rows of the columns that are read.
+fn column(batch: &RecordBatch, name: &str) -> Option<Cells> {
+    let schema = batch.schema();
+    let place = locate(schema.fields(), name)?;
+    let (first, rest) = place.split_first()?;
+    within(batch.column(*first), rest)
+}
+
+fn within(array: &ArrayRef, place: &[usize]) -> Option<Cells> {
+    let Some((first, rest)) = place.split_first() else {
+        return Cells::new(array);
+    };
+    let members = array.as_any().downcast_ref::<arrow_array::StructArray>()?;
+    Some(Cells::Within(members.clone(), Box::new(within(members.column(*first), rest)?)))
+}
