@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rankmill_config::{Diagnostics, Pipeline};
-use rankmill_data::{FeatureBatch, FeatureSet, Reader, ReaderOptions, Report};
+use rankmill_data::{FeatureBatch, FeatureSet, Reader, ReaderOptions, Rejected, Report};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 use rankmill_model::{Parameters, Scorer, Scores, label_index};
@@ -43,6 +43,7 @@ pub struct Evaluator {
     /// Place of each of the metrics' key fields among the batch's keys.
     key_places: Vec<usize>,
     label: usize,
+    rejected: Option<Rejected>,
 }
 
 impl Evaluator {
@@ -63,7 +64,14 @@ impl Evaluator {
         };
         let key_places = metrics.key_fields().iter().map(place).collect::<Result<_, _>>()?;
         let label = label_index(pipeline);
-        Ok(Evaluator { pipeline: pipeline.clone(), features: features.clone(), scorer, metrics, key_places, label })
+        Ok(Evaluator { pipeline: pipeline.clone(), features: features.clone(), scorer, metrics, key_places, label, rejected: None })
+    }
+
+    /// Writes rows to a file that are left out, or that stop an evaluation.
+    #[must_use]
+    pub fn with_rejected(mut self, rejected: Option<Rejected>) -> Evaluator {
+        self.rejected = rejected;
+        self
     }
 
     /// Settings of the metrics that have no effect.
@@ -95,7 +103,8 @@ impl Evaluator {
         mut progress: impl FnMut(f64),
     ) -> Result<Evaluation, TrainError> {
         let started = Instant::now();
-        let options = ReaderOptions::sequential(&self.pipeline, inputs.to_vec())?;
+        let mut options = ReaderOptions::sequential(&self.pipeline, inputs.to_vec())?;
+        options.rejected.clone_from(&self.rejected);
         let mut reader = Reader::new(options, self.features.clone())?;
         let limit = self.pipeline.proto.eval_config.as_ref().map_or(0, |eval| u64::from(eval.num_examples()));
         let mut metrics = self.fresh_metrics();

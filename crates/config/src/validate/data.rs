@@ -47,11 +47,7 @@ fn service(input: InputType) -> Option<&'static str> {
 fn source(check: &mut Check<'_>, data: &DatasetConfig) {
     if let Some(service) = service(data.input_type()) {
         let name = input_type_name(data);
-        check.error(
-            "data_config.input_type",
-            format!("{name} reads from a {service} service, which Rankmill does not talk to"),
-            FILES,
-        );
+        check.error("data_config.input_type", format!("{name} reads from a {service} service, which Rankmill does not talk to"), FILES);
     }
     if data.input_type() == InputType::HiveParquetInput && matches!(check.proto().train_path, Some(TrainPath::HiveTrainInput(_))) {
         check.error("hive_train_input", "`hive_train_input` names a table of a Hive service, which Rankmill does not talk to", FILES);
