@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use rankmill_config::Edits;
+use rankmill_data::Rejected;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 
@@ -101,6 +102,22 @@ impl ThreadArgs {
         let threads = self.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let pool = Pool::new(threads).with_context(|| format!("--threads {threads}: the system refuses so many threads"))?;
         Ok(Arc::new(pool))
+    }
+}
+
+/// What becomes of rows that can't be used.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct RejectedArgs {
+    /// Write the rows that `data_config.ignore_error` lets skip to this file, or else the one that stops the run: a JSON object a line
+    /// with the place, the cause and the row.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rejected: Option<PathBuf>,
+}
+
+impl RejectedArgs {
+    /// The file, created.
+    pub(crate) fn create(&self) -> anyhow::Result<Option<Rejected>> {
+        Ok(self.rejected.as_deref().map(Rejected::create).transpose()?)
     }
 }
 

@@ -31,7 +31,7 @@ impl DataError {
     }
 
     /// The error without its place: what rows skipped for the same cause have in common.
-    fn cause(&self) -> String {
+    pub(crate) fn cause(&self) -> String {
         match &self.column {
             Some(column) => format!("field `{column}`: {}", self.rule.cause()),
             None => self.rule.cause().to_string(),
@@ -145,6 +145,8 @@ pub enum Rule {
     BatchTooLarge,
     #[error("cannot be read: {0}")]
     Unreadable(String),
+    #[error("cannot be written: {0}")]
+    Unwritable(String),
     #[error("is not valid {format} data: {problem}")]
     Damaged { format: &'static str, problem: String },
     #[error("matches no file")]
@@ -218,6 +220,7 @@ impl Rule {
             Rule::RtpPair => "a part without one name and one value",
             Rule::BatchTooLarge => "batch too large",
             Rule::Unreadable(_) => "unreadable file",
+            Rule::Unwritable(_) => "unwritable file",
             Rule::Damaged { .. } => "damaged file",
             Rule::OtherContent { .. } | Rule::MixedContent { .. } | Rule::WrappedParquet => "another format",
             Rule::ColumnMissing { .. } | Rule::ColumnType { .. } => "unusable columns",

@@ -14,8 +14,9 @@ use rankmill_config::{Diagnostics, Pipeline};
 use crate::batch::{FeatureBatch, FeatureKind};
 use crate::error::{DataError, Report};
 use crate::features::FeatureSet;
+use crate::rejected::{Content, Rejected, RejectedRow};
 use crate::rows::RawRows;
-use crate::sources::{Decoder, InputFile, InputFormat, Position, RecordBlock, RowOrder, Rows, Source};
+use crate::sources::{Decoder, InputFile, InputFormat, Position, Record, RecordBlock, RowOrder, Rows, Source};
 use crate::statistics::{FeatureStatistics, Statistics};
 
 /// Batches that wait for the caller take about this much memory at most.
@@ -40,6 +41,8 @@ pub struct ReaderOptions {
     pub keep: Vec<String>,
     /// Where to go on; `None` starts at the beginning.
     pub position: Option<Position>,
+    /// Where rows are written that are left out, or that stop the run.
+    pub rejected: Option<Rejected>,
 }
 
 /// The order of the rows (EasyRec behaviour 4).
@@ -106,6 +109,7 @@ impl ReaderOptions {
             prefetch: data.prefetch_size() as usize,
             keep: Vec::new(),
             position: None,
+            rejected: None,
         })
     }
 }
@@ -119,6 +123,8 @@ pub struct Batch {
     pub position: Position,
     /// Bytes of text of the epoch up to the end of this batch.
     text_bytes: u64,
+    /// The rows that were left out, if they are to be written.
+    rejected: Vec<RejectedRow>,
 }
 
 /// How well a reader keeps up with its caller.
@@ -167,6 +173,7 @@ pub struct Reader {
     text_bytes_of_a_pass: Option<u64>,
     statistics: Statistics,
     report: Report,
+    rejected: Option<Rejected>,
     supply: Supply,
 }
 
@@ -190,7 +197,8 @@ impl Reader {
         let statistics = Statistics::new(features.specs());
         let names: Arc<[String]> = files.iter().map(|file| file.path.clone()).collect();
         let rows = RawRows::new(features.field_names().len(), names);
-        let columns = Columns { rows, features, decoder };
+        let keeps_rejected = options.rejected.is_some();
+        let columns = Columns { rows, features, decoder, keeps_rejected };
         let batch_size = options.batch_size;
         let threads = vec![
             thread::spawn(move || read_rows(source, batch_size, &used_receiver, &block_sender)),
@@ -206,6 +214,7 @@ impl Reader {
             taken: (start.epoch, 0),
             statistics,
             report: Report::default(),
+            rejected: options.rejected,
             supply: Supply { capacity, ..Supply::default() },
         })
     }
@@ -260,6 +269,10 @@ impl Reader {
         Some(message)
     }
 
+    fn write_rejected(&self, rows: &[RejectedRow]) -> Result<(), DataError> {
+        self.rejected.as_ref().map_or(Ok(()), |file| file.write(rows))
+    }
+
     /// Lets the threads end and waits for them.
     fn stop(&mut self) {
         self.batches = None;
@@ -279,17 +292,23 @@ impl Iterator for Reader {
     fn next(&mut self) -> Option<Result<Batch, DataError>> {
         loop {
             match self.receive() {
-                Some(Ok(batch)) => {
+                Some(Ok(mut batch)) => {
                     self.taken = (batch.position.epoch, batch.text_bytes);
                     self.statistics.observe(&batch.features);
                     self.report.observe(batch.features.rows, &batch.features.observed.skipped);
+                    if let Err(error) = self.write_rejected(&std::mem::take(&mut batch.rejected)) {
+                        self.stop();
+                        return Some(Err(error));
+                    }
                     if batch.features.rows > 0 {
                         return Some(Ok(batch));
                     }
                 }
                 Some(Err(error)) => {
                     self.stop();
-                    return Some(Err(error));
+                    let row = RejectedRow { error: error.clone(), content: Content::Lost };
+                    let written = if error.row > 0 { self.write_rejected(&[row]) } else { Ok(()) };
+                    return Some(Err(written.err().unwrap_or(error)));
                 }
                 None => {
                     self.stop();
@@ -351,6 +370,8 @@ struct Columns {
     rows: RawRows,
     features: FeatureSet,
     decoder: Decoder,
+    /// Whether the rows that are left out are handed through.
+    keeps_rejected: bool,
 }
 
 impl Columns {
@@ -361,7 +382,29 @@ impl Columns {
             return Err(DataError { row: origin.line, ..DataError::file(self.rows.file(origin), rule) });
         }
         let features = self.features.transform(&self.rows)?;
-        Ok(Batch { features, position: block.position, text_bytes: block.text_bytes })
+        let skipped = &features.observed.skipped;
+        let rejected = if self.keeps_rejected { self.rejected(block, skipped) } else { Vec::new() };
+        Ok(Batch { features, position: block.position, text_bytes: block.text_bytes, rejected })
+    }
+
+    /// The rows of a block that were left out, which are in its order.
+    fn rejected(&self, block: &RecordBlock, skipped: &[DataError]) -> Vec<RejectedRow> {
+        let mut skipped = skipped.iter().peekable();
+        let mut rejected = Vec::new();
+        for (row, (record, _)) in block.records().enumerate() {
+            let (file, number) = self.rows.place(row);
+            let Some(error) = skipped.next_if(|error| error.row == number && error.file == file) else { continue };
+            let content = match record {
+                Record::Row(line) if block.has_lines() => Content::Line(String::from_utf8_lossy(line).into_owned()),
+                Record::Row(_) if !self.rows.is_broken(row) => {
+                    let text = |column| String::from_utf8_lossy(self.rows.field(row, column)).into_owned();
+                    Content::Fields((0..self.rows.columns()).map(text).collect())
+                }
+                _ => Content::Lost,
+            };
+            rejected.push(RejectedRow { error: error.clone(), content });
+        }
+        rejected
     }
 }
 

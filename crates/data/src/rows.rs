@@ -139,6 +139,11 @@ impl RawRows {
         &self.broken
     }
 
+    /// Whether a row could not be cut into fields.
+    pub(crate) fn is_broken(&self, row: usize) -> bool {
+        self.broken.binary_search_by_key(&row, |(broken, _)| *broken as usize).is_ok()
+    }
+
     /// The memory that the rows take, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {

@@ -42,7 +42,7 @@ fn config(data: &str) -> Pipeline {
 }
 
 /// Files, and the settings they need.
-const FORMATS: [(&str, &str); 14] = [
+const FORMATS: [(&str, &str); 15] = [
     ("rows.csv", ""),
     ("header.csv", "with_header: true"),
     ("rows.jsonl", ""),
@@ -51,6 +51,7 @@ const FORMATS: [(&str, &str); 14] = [
     ("gzip.parquet", "input_type: ParquetInputV3"),
     ("lz4.parquet", "input_type: HiveParquetInput"),
     ("lz4.parquet", ""),
+    ("zstd.parquet", "input_type: ParquetInputV3"),
     ("rows.tfrecord", "input_type: TFRecordInput"),
     ("rows.tfrecord.gz", "input_type: TFRecordInput data_compression_type: 'GZIP'"),
     ("rows.tfrecord", "input_type: ParquetInput"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rankmill_config::{Diagnostics, Pipeline};
-use rankmill_data::{FeatureBatch, FeatureSet, Reader, ReaderOptions, Report};
+use rankmill_data::{FeatureBatch, FeatureSet, Reader, ReaderOptions, Rejected, Report};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 use rankmill_model::{Parameters, Predicts, Purpose, Scorer, Scores, Task as ModelTask};
@@ -119,6 +119,7 @@ pub struct Evaluator {
     features: FeatureSet,
     scorer: Scorer,
     metrics: Metrics,
+    rejected: Option<Rejected>,
 }
 
 impl Evaluator {
@@ -129,7 +130,14 @@ impl Evaluator {
     pub fn new(pipeline: &Pipeline, features: &FeatureSet, pool: Arc<Pool>, precision: Precision) -> Result<Evaluator, TrainError> {
         let scorer = Scorer::new(pipeline, features, Purpose::Evaluation, pool, precision)?;
         let metrics = scorer.tasks().iter().map(|task| TaskMetrics::new(pipeline, features, task)).collect::<Result<_, _>>()?;
-        Ok(Evaluator { pipeline: pipeline.clone(), features: features.clone(), scorer, metrics: Metrics(metrics) })
+        Ok(Evaluator { pipeline: pipeline.clone(), features: features.clone(), scorer, metrics: Metrics(metrics), rejected: None })
+    }
+
+    /// Writes rows to a file that are left out, or that stop an evaluation.
+    #[must_use]
+    pub fn with_rejected(mut self, rejected: Option<Rejected>) -> Evaluator {
+        self.rejected = rejected;
+        self
     }
 
     /// Settings of the metrics that have no effect.
@@ -153,7 +161,8 @@ impl Evaluator {
         mut progress: impl FnMut(f64),
     ) -> Result<Evaluation, TrainError> {
         let started = Instant::now();
-        let options = ReaderOptions::sequential(&self.pipeline, inputs.to_vec())?;
+        let mut options = ReaderOptions::sequential(&self.pipeline, inputs.to_vec())?;
+        options.rejected.clone_from(&self.rejected);
         let mut reader = Reader::new(options, self.features.clone())?;
         let limit = self.pipeline.proto.eval_config.as_ref().map_or(0, |eval| u64::from(eval.num_examples()));
         let mut metrics = self.fresh_metrics();

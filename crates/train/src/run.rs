@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rankmill_config::Pipeline;
-use rankmill_data::{Batch, FeatureSet, FeatureStatistics, InputFile, Position, Reader, ReaderOptions, Report, Supply};
+use rankmill_data::{Batch, FeatureSet, FeatureStatistics, InputFile, Position, Reader, ReaderOptions, Rejected, Report, Supply};
 use rankmill_graph::OpProfile;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
@@ -54,6 +54,8 @@ pub struct RunOptions {
     pub precision: Precision,
     /// Whether to take the time of every operation.
     pub profile: Profile,
+    /// Where rows are written that are left out, or that stop the run.
+    pub rejected: Option<Rejected>,
 }
 
 /// Whether a run takes the time of every operation of its training steps.
@@ -240,10 +242,11 @@ impl<'a> Run<'a> {
         }
         let mut reading = ReaderOptions::train(pipeline, options.train_inputs.clone(), trainer.seed())?;
         reading.position = state.as_ref().map(|state| state.position);
+        reading.rejected.clone_from(&options.rejected);
         let reader = Reader::new(reading, features.clone())?;
         let evaluator = match options.eval_inputs.is_empty() {
             true => None,
-            false => Some(Evaluator::new(pipeline, &features, Arc::clone(pool), Precision::F32)?),
+            false => Some(Evaluator::new(pipeline, &features, Arc::clone(pool), Precision::F32)?.with_rejected(options.rejected.clone())),
         };
         let golden = Golden {
             scorer: Scorer::new(pipeline, &features, Purpose::Prediction, Arc::clone(pool), Precision::F32)?,

@@ -44,6 +44,7 @@ impl Place {
             seed: 7,
             precision: Precision::F32,
             profile: Profile::Off,
+            rejected: None,
         }
     }
 

@@ -76,8 +76,14 @@ pub(crate) fn run(arguments: &DemoArgs, output: &Output) -> anyhow::Result<Outco
         inside("model_dir", "model"),
     ];
     let pipeline = check::load(&config, &Edits { set, json: None }, output)?;
-    let manner =
-        Manner { start: Start::Overwrite, eval_every: None, seed: *seed, precision: Precision::default(), profile: Profile::default() };
+    let manner = Manner {
+        start: Start::Overwrite,
+        eval_every: None,
+        seed: *seed,
+        precision: Precision::default(),
+        profile: Profile::default(),
+        rejected: None,
+    };
     let run = train_pipeline(&pipeline, manner, &threads.pool()?, output)?;
     output.result(&DemoReport { run, best_auc: data.best_auc, folder: dir.clone() })?;
     Ok(Outcome::Done)

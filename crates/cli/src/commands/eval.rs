@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use clap::Args;
+use rankmill_data::{Side, declared_inputs};
 use rankmill_model::Predictor;
 use rankmill_train::evaluate::Evaluator;
 
 use crate::Outcome;
-use crate::arguments::{ModelArgs, PrecisionArgs, ThreadArgs};
-use crate::commands::train::eval_inputs;
+use crate::arguments::{ModelArgs, PrecisionArgs, RejectedArgs, ThreadArgs};
 use crate::gate::GateArgs;
 use crate::output::{Level, Output};
 use crate::progress::Progress;
@@ -21,10 +21,12 @@ use crate::report::{Metrics, RunReport};
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// Files to evaluate on: plain, .gz or .zst; patterns such as `part-*` are allowed; may be repeated or separated by
-    /// commas [default: the config's eval_input_path].
+    /// Files to evaluate on: text, JSON lines, Parquet or TFRecord, also .gz or .zst, or `-` for standard input; patterns such as
+    /// `part-*` are allowed; may be repeated or separated by commas [default: the config's eval_input_path].
     #[arg(long, value_name = "PATH", value_delimiter = ',')]
     pub(crate) input: Vec<String>,
+    #[command(flatten)]
+    pub(crate) rejected: RejectedArgs,
     #[command(flatten)]
     pub(crate) precision: PrecisionArgs,
     #[command(flatten)]
@@ -40,9 +42,9 @@ pub(crate) fn run(arguments: &EvalArgs, output: &Output) -> anyhow::Result<Outco
     let folder = &arguments.model.model;
     let predictor = Predictor::load(folder, Arc::clone(&pool))?;
     let Predictor { pipeline, features, global_step, .. } = &predictor;
-    let inputs = if arguments.input.is_empty() { eval_inputs(pipeline) } else { arguments.input.clone() };
+    let inputs = if arguments.input.is_empty() { declared_inputs(pipeline, Side::Eval) } else { arguments.input.clone() };
     anyhow::ensure!(!inputs.is_empty(), "there is nothing to evaluate on: the config has no eval_input_path; pass --input");
-    let mut evaluator = Evaluator::new(pipeline, features, pool, precision)?;
+    let mut evaluator = Evaluator::new(pipeline, features, pool, precision)?.with_rejected(arguments.rejected.create()?);
     evaluator.remarks().iter().for_each(|remark| output.log(Level::Warn, remark));
     let mut progress = Progress::new(output.progress_style(), 1);
     let evaluation = evaluator.evaluate(predictor.parameters(), &inputs, |fraction| progress.update_share(fraction, "evaluating"));

@@ -13,7 +13,7 @@ use rankmill_model::{Output as Prediction, Predictor, Scores};
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::arguments::{ModelArgs, PrecisionArgs, ThreadArgs};
+use crate::arguments::{ModelArgs, PrecisionArgs, RejectedArgs, ThreadArgs};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::table::Table;
@@ -27,7 +27,8 @@ use crate::units;
 pub(crate) struct PredictArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// Files to score: plain, .gz or .zst; patterns such as `part-*` are allowed; may be repeated or separated by commas.
+    /// Files to score: text, JSON lines, Parquet or TFRecord, also .gz or .zst, or `-` for standard input; patterns such as `part-*`
+    /// are allowed; may be repeated or separated by commas.
     #[arg(long, value_name = "PATH", value_delimiter = ',', required = true)]
     pub(crate) input: Vec<String>,
     /// The file to write; its extension chooses the format: .csv, .tsv or .parquet.
@@ -39,6 +40,8 @@ pub(crate) struct PredictArgs {
     /// Rows to score at once; the scores do not depend on it.
     #[arg(long, value_name = "ROWS", default_value = "1024")]
     pub(crate) batch_size: NonZeroUsize,
+    #[command(flatten)]
+    pub(crate) rejected: RejectedArgs,
     #[command(flatten)]
     pub(crate) precision: PrecisionArgs,
     #[command(flatten)]
@@ -112,6 +115,7 @@ pub(crate) fn run(arguments: &PredictArgs, output: &Output) -> anyhow::Result<Ou
     let mut options = ReaderOptions::sequential(&predictor.pipeline, arguments.input.clone())?;
     options.batch_size = arguments.batch_size.get();
     options.keep.clone_from(&arguments.keep);
+    options.rejected = arguments.rejected.create()?;
     let mut reader = Reader::new(options, predictor.features.clone())?;
     let scored = columns(predictor.outputs());
     let kept = arguments.keep.iter().map(SinkColumn::text);

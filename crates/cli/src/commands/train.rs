@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::Args;
-use rankmill_config::proto::easy_rec_config::{EvalPath, TrainPath};
 use rankmill_config::{Edits, Pipeline};
+use rankmill_data::{Rejected, Side, declared_inputs};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 use rankmill_train::run::{Event, Outcome as Trained, Profile, RunOptions, Start, train};
 
 use crate::Outcome;
-use crate::arguments::{EditArgs, PrecisionArg, ThreadArgs, assign};
+use crate::arguments::{EditArgs, PrecisionArg, RejectedArgs, ThreadArgs, assign};
 use crate::commands::check;
 use crate::gate::GateArgs;
 use crate::output::{Level, Output};
@@ -35,8 +35,8 @@ pub(crate) struct TrainArgs {
     /// Where checkpoints and logs go [default: the config's model_dir].
     #[arg(long, value_name = "DIR")]
     pub(crate) model_dir: Option<PathBuf>,
-    /// Files to train on: plain, .gz or .zst; patterns such as `part-*` are allowed; may be repeated or separated by commas
-    /// [default: the config's train_input_path].
+    /// Files to train on: text, JSON lines, Parquet or TFRecord, also .gz or .zst; patterns such as `part-*` are allowed; may be
+    /// repeated or separated by commas [default: the config's train_input_path].
     #[arg(long, value_name = "PATH", value_delimiter = ',')]
     pub(crate) train_input: Vec<String>,
     /// Files to evaluate on, given as for --train-input [default: the config's eval_input_path].
@@ -61,6 +61,8 @@ pub(crate) struct TrainArgs {
     /// Take the time of every operation of the training steps, and print a table of it at the end.
     #[arg(long)]
     pub(crate) profile: bool,
+    #[command(flatten)]
+    pub(crate) rejected: RejectedArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
     #[command(flatten)]
@@ -94,40 +96,33 @@ impl TrainArgs {
     }
 }
 
-/// The evaluation files that a config names; none if it names none.
-pub(crate) fn eval_inputs(pipeline: &Pipeline) -> Vec<String> {
-    match &pipeline.proto.eval_path {
-        Some(EvalPath::EvalInputPath(path)) if !path.is_empty() => vec![path.clone()],
-        _ => Vec::new(),
-    }
-}
-
 /// The training files and the model directory that a config names.
 fn paths(pipeline: &Pipeline) -> anyhow::Result<(Vec<String>, PathBuf)> {
-    let Some(TrainPath::TrainInputPath(train)) = pipeline.proto.train_path.as_ref() else {
-        anyhow::bail!("{}: there is nothing to train on; set train_input_path, or pass --train-input", pipeline.file_name());
-    };
+    let train = declared_inputs(pipeline, Side::Train);
+    let name = pipeline.file_name();
+    anyhow::ensure!(!train.is_empty(), "{name}: there is nothing to train on; set train_input_path, or pass --train-input");
     let model_dir = pipeline.proto.model_dir();
-    anyhow::ensure!(!model_dir.is_empty(), "{}: set model_dir, or pass --model-dir", pipeline.file_name());
-    Ok((vec![train.clone()], PathBuf::from(model_dir)))
+    anyhow::ensure!(!model_dir.is_empty(), "{name}: set model_dir, or pass --model-dir");
+    Ok((train, PathBuf::from(model_dir)))
 }
 
 /// How to train, as the flags say it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Manner {
     pub(crate) start: Start,
     pub(crate) eval_every: Option<u64>,
     pub(crate) seed: u64,
     pub(crate) precision: Precision,
     pub(crate) profile: Profile,
+    pub(crate) rejected: Option<Rejected>,
 }
 
 /// Trains the model of a checked config; shows how it goes.
 pub(crate) fn train_pipeline(pipeline: &Pipeline, manner: Manner, pool: &Arc<Pool>, output: &Output) -> anyhow::Result<RunReport> {
     let (train_inputs, model_dir) = paths(pipeline)?;
-    let Manner { start, eval_every, seed, precision, profile } = manner;
-    let eval_inputs = eval_inputs(pipeline);
-    let options = RunOptions { model_dir, train_inputs, eval_inputs, start, eval_every, seed, precision, profile };
+    let Manner { start, eval_every, seed, precision, profile, rejected } = manner;
+    let eval_inputs = declared_inputs(pipeline, Side::Eval);
+    let options = RunOptions { model_dir, train_inputs, eval_inputs, start, eval_every, seed, precision, profile, rejected };
     let stop = stop_on_interrupt()?;
     let every = pipeline.proto.train_config.as_ref().map_or(1, |train| u64::from(train.log_step_count_steps()));
     let mut progress = Progress::new(output.progress_style(), every);
@@ -221,6 +216,7 @@ pub(crate) fn run(arguments: &TrainArgs, output: &Output) -> anyhow::Result<Outc
         seed: arguments.seed,
         precision: arguments.precision.supported()?,
         profile: if arguments.profile { Profile::On } else { Profile::Off },
+        rejected: arguments.rejected.create()?,
     };
     let report = train_pipeline(&pipeline, manner, &pool, output)?;
     output.result(&report)?;

@@ -3,6 +3,7 @@
 use super::{Check, listed};
 use crate::proto::DatasetConfig;
 use crate::proto::dataset_config::{FieldType, InputType};
+use crate::proto::easy_rec_config::TrainPath;
 
 pub(super) fn check(check: &mut Check<'_>) {
     let Some(data) = &check.proto().data_config else {
@@ -15,6 +16,9 @@ pub(super) fn check(check: &mut Check<'_>) {
     labels(check, data);
 }
 
+/// What to do instead of reading from a service.
+const FILES: &str = "export the rows to files, and set `input_type: CSVInput`, `ParquetInput` or `TFRecordInput` and `train_input_path`";
+
 /// Services behind input types that Rankmill does not talk to.
 fn service(input: InputType) -> Option<&'static str> {
     match input {
@@ -23,8 +27,9 @@ fn service(input: InputType) -> Option<&'static str> {
         }
         InputType::DataHubInput => Some("DataHub"),
         InputType::KafkaInput => Some("Kafka"),
-        InputType::HiveInput | InputType::HiveRtpInput | InputType::HiveParquetInput => Some("Hive"),
-        InputType::CsvInput
+        InputType::HiveInput | InputType::HiveRtpInput => Some("Hive"),
+        InputType::HiveParquetInput
+        | InputType::CsvInput
         | InputType::CsvInputV2
         | InputType::CsvInputEx
         | InputType::RtpInput
@@ -42,13 +47,12 @@ fn service(input: InputType) -> Option<&'static str> {
 fn source(check: &mut Check<'_>, data: &DatasetConfig) {
     if let Some(service) = service(data.input_type()) {
         let name = input_type_name(data);
-        check.error(
-            "data_config.input_type",
-            format!("{name} reads from a {service} service, which Rankmill does not talk to"),
-            "export the rows to files, and set `input_type: CSVInput` or `input_type: ParquetInput` and `train_input_path`",
-        );
+        check.error("data_config.input_type", format!("{name} reads from a {service} service, which Rankmill does not talk to"), FILES);
     }
-    let csv = matches!(data.input_type(), InputType::CsvInput | InputType::CsvInputV2 | InputType::CsvInputEx);
+    if data.input_type() == InputType::HiveParquetInput && matches!(check.proto().train_path, Some(TrainPath::HiveTrainInput(_))) {
+        check.error("hive_train_input", "`hive_train_input` names a table of a Hive service, which Rankmill does not talk to", FILES);
+    }
+    let csv = matches!(data.input_type(), InputType::CsvInput | InputType::CsvInputV2);
     let separator = data.separator();
     if csv && separator.len() != 1 {
         let message = match separator.len() {

@@ -259,7 +259,13 @@ impl Reader<'_> {
         let inner = config.seq_multi_sep.as_deref().and_then(first);
         let keys = config.kv_separator.as_deref().and_then(first);
         match config.feature_type() {
-            FeatureType::TagFeature | FeatureType::SequenceFeature => Joining { values, inner, keys },
+            FeatureType::TagFeature => Joining { values, inner, keys },
+            // A sequence is cut at the whole separator, and at blanks if it is empty.
+            FeatureType::SequenceFeature => match config.separator().as_bytes() {
+                [] => Joining { values: Some(b' '), inner, keys: None },
+                [separator] => Joining { values: Some(*separator), inner, keys: None },
+                _ => Joining::default(),
+            },
             FeatureType::LookupFeature => Joining { values, inner: None, keys },
             FeatureType::RawFeature if config.raw_input_dim() > 1 => Joining { values, ..Joining::default() },
             FeatureType::ComboFeature => {

@@ -22,5 +22,5 @@ pub use format::InputFormat;
 pub(crate) use format::Source;
 pub use order::Position;
 pub(crate) use order::{RowOrder, Rows};
-pub(crate) use record::RecordBlock;
+pub(crate) use record::{Record, RecordBlock};
 pub(crate) use text::TextFile;

@@ -166,6 +166,11 @@ impl RecordBlock {
         (self.position, self.text_bytes) = (other.position, other.text_bytes);
     }
 
+    /// Whether the records are lines of text.
+    pub(crate) fn has_lines(&self) -> bool {
+        self.framing == Framing::Lines
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.origins.len()
     }
