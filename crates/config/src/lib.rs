@@ -35,5 +35,5 @@ pub use features::{Feature, FeatureGroup, GroupFeature, InputField};
 pub use lints::{LINTS, Lint, LintRule, lints};
 pub use pipeline::Pipeline;
 pub use prost_types;
-pub use settings::{SettingError, Settings};
+pub use settings::{SettingError, Settings, message_settings};
 pub use validate::validate;

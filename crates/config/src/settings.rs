@@ -60,10 +60,7 @@ impl Settings {
     /// # Panics
     /// If `message` is no field of [`KerasLayer`].
     pub fn of_layer(layer: &KerasLayer, message: Option<&str>) -> Result<Settings, SettingError> {
-        let descriptor = message.map(|message| {
-            let field = proto::descriptor("protos.KerasLayer").get_field_by_name(message).expect("a field of KerasLayer");
-            field.kind().as_message().expect("a message field").clone()
-        });
+        let descriptor = message.map(message_of);
         match &layer.params {
             None => Ok(Settings { descriptor, ..Settings::empty() }),
             Some(Params::StParams(values)) => Ok(from_struct(values, "st_params".to_owned(), descriptor)),
@@ -298,6 +295,19 @@ impl Settings {
         };
         self.list(name).into_iter().map(group).collect()
     }
+}
+
+/// The names of the settings that a component's message has, by its field in [`KerasLayer`].
+///
+/// # Panics
+/// If it is no field of [`KerasLayer`].
+pub fn message_settings(message: &str) -> Vec<String> {
+    message_of(message).fields().map(|field| field.name().to_owned()).collect()
+}
+
+fn message_of(field: &str) -> MessageDescriptor {
+    let field = proto::descriptor("protos.KerasLayer").get_field_by_name(field).expect("a field of KerasLayer");
+    field.kind().as_message().expect("a message field").clone()
 }
 
 fn count(value: &Setting) -> Option<usize> {

@@ -1,27 +1,33 @@
-//! Keras' `Dense`: `activation(x·kernel + bias)`. Its settings come from `st_params` (EasyRec behaviour 101).
+//! Keras' `Dense`: `activation(x·kernel + bias)` over the last dimension (EasyRec behaviour 101).
 
-use rankmill_graph::Value;
+use rankmill_config::Settings;
 
-use super::LayerError;
-use super::params::StructParams;
-use super::scope::{Activation, Bias, Scope};
+use super::activation::Activation;
+use super::scope::Scope;
+use super::{LayerError, Tensors, one};
 use crate::init::Initializer;
 
-/// Settings that Keras knows and that have no effect on numbers, or none in EasyRec (behaviour 26).
-const WITHOUT_EFFECT: &[&str] = &["name", "dtype", "trainable", "kernel_regularizer", "bias_regularizer", "activity_regularizer"];
+pub(super) const SETTINGS: &[&str] = &["units", "activation", "use_bias", "kernel_initializer", "bias_initializer"];
 
-/// `x [B, K]` → `[B, units]`.
+/// `x [B, K]` → `[B, units]`; of fields, `[B, n, K]` → `[B, n, units]`.
 ///
 /// # Errors
-/// If `units` is missing or a setting is unknown.
-pub(super) fn component(s: &mut Scope<'_>, params: &StructParams<'_>, x: Value) -> Result<Value, LayerError> {
-    params.expect_only(&["units", "activation", "use_bias", "kernel_initializer"], WITHOUT_EFFECT)?;
-    let units = params.count("units")?.ok_or_else(|| LayerError::field("st_params", "Dense needs `units`"))?;
-    let activation = params.text("activation")?.unwrap_or("linear");
-    let activation = Activation::from_name(activation).map_err(|message| LayerError::field("st_params", message))?;
-    let bias = if params.flag("use_bias")?.unwrap_or(true) { Bias::Zeros } else { Bias::None };
-    let initializer = Initializer::from_keras_name(params.text("kernel_initializer")?.unwrap_or("glorot_uniform"))
-        .map_err(|error| LayerError::field("st_params", error.to_string()))?;
-    let y = s.dense_here(x, units, initializer, bias)?;
-    Ok(s.activate(y, activation)?)
+/// If `units` is missing or a name is unknown.
+pub(super) fn component(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors) -> Result<Tensors, LayerError> {
+    let units = settings.required_count("units")?;
+    let activation = Activation::from_keras_name(&settings.text("activation", "linear")?);
+    let activation = activation.map_err(|message| settings.error("activation", message))?;
+    let kernel = initializer(settings, "kernel_initializer", "glorot_uniform")?;
+    let bias = if settings.flag("use_bias", true)? { Some(initializer(settings, "bias_initializer", "zeros")?) } else { None };
+    let x = one(s, inputs)?;
+    let y = s.dense_with(x, units, kernel, bias)?;
+    Ok(Tensors::One(s.activate(y, activation)?))
+}
+
+/// The initializer that a setting names.
+///
+/// # Errors
+/// The known names, if it is none of them.
+pub(super) fn initializer(settings: &Settings, name: &str, default: &str) -> Result<Initializer, LayerError> {
+    Initializer::from_keras_name(&settings.text(name, default)?).map_err(|error| settings.error(name, error.to_string()).into())
 }

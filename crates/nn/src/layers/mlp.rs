@@ -1,11 +1,11 @@
 //! Multi-layer perceptron (EasyRec behaviour 27): for each layer `Dense → batch norm → activation → dropout`, or
 //! `Dense → activation → batch norm → dropout` with `use_bn_after_activation`.
 
-use rankmill_config::proto;
+use rankmill_config::{SettingError, Settings, proto};
 use rankmill_graph::Value;
 
-use super::LayerError;
 use super::scope::{Activation, BatchNormSettings, Bias, Scope};
+use super::{LayerError, Tensors, one};
 use crate::init::Initializer;
 
 /// The settings of an MLP.
@@ -43,30 +43,61 @@ impl Mlp {
     /// # Errors
     /// If there are no layers, a width is 0, or a name is unknown.
     pub fn from_config(config: &proto::Mlp) -> Result<Mlp, LayerError> {
-        if config.hidden_units.is_empty() {
-            return Err(LayerError::field("hidden_units", "an MLP needs at least one layer"));
+        Mlp::from_settings(&Settings::of_message(config, "protos.MLP"))
+    }
+
+    /// Reads the settings of the message, or the same names in `st_params`.
+    ///
+    /// # Errors
+    /// If there are no layers, a width is 0, or a name is unknown.
+    pub fn from_settings(settings: &Settings) -> Result<Mlp, LayerError> {
+        let hidden_units = settings.counts("hidden_units")?;
+        if hidden_units.is_empty() {
+            return Err(settings.error("hidden_units", "an MLP needs at least one layer").into());
         }
-        if let Some(i) = config.hidden_units.iter().position(|units| *units == 0) {
-            return Err(LayerError::field(&format!("hidden_units[{i}]"), "a layer needs at least one unit"));
+        if let Some(i) = hidden_units.iter().position(|units| *units == 0) {
+            return Err(element(settings, "hidden_units", i, "a layer needs at least one unit").into());
         }
-        if let Some(i) = config.dropout_ratio.iter().position(|rate| !(0.0..1.0).contains(rate)) {
-            return Err(LayerError::field(&format!("dropout_ratio[{i}]"), "a dropout rate lies in [0, 1)"));
+        let dropout = settings.numbers("dropout_ratio")?;
+        if let Some(i) = dropout.iter().position(|rate| !(0.0..1.0).contains(rate)) {
+            return Err(element(settings, "dropout_ratio", i, "a dropout rate lies in [0, 1)").into());
         }
-        let activation = |field, name: &str| Activation::from_name(name).map_err(|message| LayerError::field(field, message));
-        let initializer = Initializer::from_keras_name(config.initializer());
+        // Without a schema to give `relu`, EasyRec's code has no default for the last layer.
+        let final_activation = settings.text("final_activation", "linear")?;
+        let named = |field, name: &str| Activation::from_name(name).map_err(|message| settings.error(field, message));
+        let initializer = Initializer::from_keras_name(&settings.text("initializer", "he_uniform")?);
         Ok(Mlp {
-            hidden_units: config.hidden_units.iter().map(|units| *units as usize).collect(),
-            dropout: config.dropout_ratio.clone(),
-            activation: activation("activation", config.activation())?,
-            final_activation: activation("final_activation", config.final_activation())?,
-            batch_norm: config.use_bn(),
-            final_batch_norm: config.use_final_bn(),
-            bias: bias(config.use_bias()),
-            final_bias: bias(config.use_final_bias()),
-            activation_first: config.use_bn_after_activation(),
-            initializer: initializer.map_err(|error| LayerError::field("initializer", error.to_string()))?,
+            hidden_units,
+            dropout,
+            activation: named("activation", &settings.text("activation", "relu")?)?,
+            final_activation: named("final_activation", &final_activation)?,
+            batch_norm: settings.flag("use_bn", true)?,
+            final_batch_norm: settings.flag("use_final_bn", true)?,
+            bias: bias(settings.flag("use_bias", false)?),
+            final_bias: bias(settings.flag("use_final_bias", false)?),
+            activation_first: settings.flag("use_bn_after_activation", false)?,
+            initializer: initializer.map_err(|error| settings.error("initializer", error.to_string()))?,
         })
     }
+
+    /// Width of the output.
+    pub fn units(&self) -> usize {
+        self.hidden_units.last().copied().unwrap_or_default()
+    }
+}
+
+/// An error at an element of a list.
+fn element(settings: &Settings, name: &str, i: usize, message: &str) -> SettingError {
+    let error = settings.error(name, message);
+    let field = if settings.is_free() { error.field } else { format!("{}[{i}]", error.field) };
+    SettingError { field, ..error }
+}
+
+/// The `MLP` component.
+pub(super) fn component(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors) -> Result<Tensors, LayerError> {
+    let settings = Mlp::from_settings(settings)?;
+    let x = one(s, inputs)?;
+    mlp(s, &settings, x).map(Tensors::One)
 }
 
 /// `x [B, K]` → `[B, last of hidden_units]`.
@@ -74,26 +105,28 @@ impl Mlp {
 /// # Errors
 /// If `x` is not a matrix with batch rows.
 pub fn mlp(s: &mut Scope<'_>, settings: &Mlp, x: Value) -> Result<Value, LayerError> {
-    let last = settings.hidden_units.len() - 1;
-    let mut x = x;
-    for (i, units) in settings.hidden_units.iter().enumerate() {
-        let mut layer = s.child(&format!("layer_{i}"));
-        let is_last = i == last;
-        let (bias, norm, activation) = match is_last {
-            true => (settings.final_bias, settings.final_batch_norm, settings.final_activation),
-            false => (settings.bias, settings.batch_norm, settings.activation),
-        };
-        x = layer.dense("dense", x, *units, settings.initializer.clone(), bias)?;
-        if settings.activation_first {
-            x = layer.activate(x, activation)?;
-        }
-        if norm {
-            x = layer.batch_norm("bn", x, BatchNormSettings::default())?;
-        }
-        if !settings.activation_first {
-            x = layer.activate(x, activation)?;
-        }
-        x = layer.dropout("dropout", x, settings.dropout.get(i).copied().unwrap_or(0.0))?;
+    (0..settings.hidden_units.len()).try_fold(x, |x, i| layer(s, settings, i, x))
+}
+
+/// Layer `i` by itself.
+///
+/// # Errors
+/// If `x` is not a matrix with batch rows.
+pub(super) fn layer(s: &mut Scope<'_>, settings: &Mlp, i: usize, x: Value) -> Result<Value, LayerError> {
+    let mut layer = s.child(&format!("layer_{i}"));
+    let (bias, norm, activation) = match i + 1 == settings.hidden_units.len() {
+        true => (settings.final_bias, settings.final_batch_norm, settings.final_activation),
+        false => (settings.bias, settings.batch_norm, settings.activation),
+    };
+    let mut x = layer.dense("dense", x, settings.hidden_units[i], settings.initializer.clone(), bias)?;
+    if settings.activation_first {
+        x = layer.activate_named("act", x, activation)?;
     }
-    Ok(x)
+    if norm {
+        x = layer.batch_norm("bn", x, BatchNormSettings::default())?;
+    }
+    if !settings.activation_first {
+        x = layer.activate_named("act", x, activation)?;
+    }
+    Ok(layer.dropout("dropout", x, settings.dropout.get(i).copied().unwrap_or(0.0))?)
 }

@@ -1,18 +1,38 @@
 //! The components that configs name in `keras_layer.class_name`: short functions that compose operations.
 
-pub mod dense;
+pub mod activation;
+mod activation_layers;
+mod aitm_tower;
+mod auto_dis_embedding;
+mod bi_linear;
+mod cin;
+mod compose;
+mod cross;
+mod dense;
 pub mod dnn;
+mod dot_interaction;
+mod dropout;
+mod fi_bi_net;
+mod fm;
+mod gate;
+mod highway;
 pub mod mask_block;
 pub mod mask_net;
+mod merge;
 pub mod mlp;
-pub mod params;
+mod mmoe;
+mod normalization;
+mod periodic_embedding;
+mod pp_net;
+pub mod registry;
+mod reshaping;
 pub mod scope;
+mod se_net;
 
-use rankmill_config::proto;
-use rankmill_config::proto::keras_layer::Params;
+use rankmill_config::SettingError;
 use rankmill_graph::{GraphError, Value};
 
-use self::params::StructParams;
+pub use self::registry::{Component, NameTaken, build, components, register};
 use self::scope::Scope;
 
 /// What flows between blocks (EasyRec behaviour 107).
@@ -71,100 +91,33 @@ pub enum LayerError {
     Graph(#[from] GraphError),
 }
 
+impl From<SettingError> for LayerError {
+    fn from(error: SettingError) -> LayerError {
+        LayerError::Setting { field: error.field, message: error.message }
+    }
+}
+
 impl LayerError {
-    pub(crate) fn field(field: &str, message: impl Into<String>) -> LayerError {
+    /// An error at a setting, by its path inside of the component's config.
+    pub fn field(field: &str, message: impl Into<String>) -> LayerError {
         LayerError::Setting { field: field.to_owned(), message: message.into() }
     }
 
-    pub(crate) fn message(message: impl Into<String>) -> LayerError {
+    /// An error of the component as a whole.
+    pub fn message(message: impl Into<String>) -> LayerError {
         LayerError::field("", message)
     }
-
-    /// The same error of a part of a larger component.
-    pub(crate) fn inside(self, part: &str) -> LayerError {
-        match self {
-            LayerError::Setting { field, message } if field.is_empty() => LayerError::field(part, message),
-            LayerError::Setting { field, message } => LayerError::field(&format!("{part}.{field}"), message),
-            LayerError::Graph(error) => LayerError::Graph(error),
-        }
-    }
-}
-
-/// A component: its name in configs and how it is built.
-struct Component {
-    class_name: &'static str,
-    build: fn(&mut Scope<'_>, &proto::KerasLayer, &Tensors) -> Result<Tensors, LayerError>,
-}
-
-/// All components, in alphabetical order.
-const COMPONENTS: &[Component] = &[
-    Component {
-        class_name: "Dense",
-        build: |s, config, inputs| {
-            let x = one(s, inputs)?;
-            dense::component(s, &struct_params(config)?, x).map(Tensors::One)
-        },
-    },
-    Component {
-        class_name: "MLP",
-        build: |s, config, inputs| {
-            let Some(Params::Mlp(settings)) = &config.params else { return Err(missing(config, "mlp")) };
-            let x = one(s, inputs)?;
-            let settings = mlp::Mlp::from_config(settings).map_err(|error| error.inside("mlp"))?;
-            mlp::mlp(s, &settings, x).map(Tensors::One)
-        },
-    },
-    Component {
-        class_name: "MaskBlock",
-        build: |s, config, inputs| {
-            let Some(Params::MaskBlock(settings)) = &config.params else { return Err(missing(config, "mask_block")) };
-            mask_block::component(s, settings, inputs).map(Tensors::One).map_err(|error| error.inside("mask_block"))
-        },
-    },
-    Component {
-        class_name: "MaskNet",
-        build: |s, config, inputs| {
-            let Some(Params::Masknet(settings)) = &config.params else { return Err(missing(config, "masknet")) };
-            let x = one(s, inputs)?;
-            mask_net::mask_net(s, settings, x).map(Tensors::One)
-        },
-    },
-];
-
-fn struct_params(config: &proto::KerasLayer) -> Result<StructParams<'_>, LayerError> {
-    match &config.params {
-        None => Ok(StructParams(None)),
-        Some(Params::StParams(params)) => Ok(StructParams(Some(params))),
-        Some(_) => Err(LayerError::message(format!("{} takes its settings from st_params", config.class_name()))),
-    }
-}
-
-fn missing(config: &proto::KerasLayer, message: &str) -> LayerError {
-    LayerError::message(format!("{} takes its settings from a `{message}` message", config.class_name()))
 }
 
 /// The one tensor a component works on; a list is put side by side.
-fn one(s: &mut Scope<'_>, inputs: &Tensors) -> Result<Value, LayerError> {
+pub(crate) fn one(s: &mut Scope<'_>, inputs: &Tensors) -> Result<Value, LayerError> {
     match inputs {
         Tensors::One(value) => Ok(*value),
         several => Ok(s.concat(&several.values())?),
     }
 }
 
-/// The names of all components.
+/// The names of all components of Rankmill.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    COMPONENTS.iter().map(|component| component.class_name)
-}
-
-/// Builds the component that `config` names.
-///
-/// # Errors
-/// If the name is unknown, a setting is wrong, or the shapes don't fit.
-pub fn build(s: &mut Scope<'_>, config: &proto::KerasLayer, inputs: &Tensors) -> Result<Tensors, LayerError> {
-    let Some(component) = COMPONENTS.iter().find(|component| component.class_name == config.class_name()) else {
-        let known: Vec<&str> = names().collect();
-        let message = format!("component `{}` is not supported; known: {}", config.class_name(), known.join(", "));
-        return Err(LayerError::field("class_name", message));
-    };
-    (component.build)(s, config, inputs)
+    components().iter().map(|component| component.class_name)
 }

@@ -6,6 +6,7 @@ use rankmill_graph::ops::batch_norm::{BatchMoments, BatchNorm, MovingNorm};
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::concat::Concat;
 use rankmill_graph::ops::dropout::Dropout;
+use rankmill_graph::ops::fill::Fill;
 use rankmill_graph::ops::layer_norm::LayerNorm;
 use rankmill_graph::ops::leaf::Parameter;
 use rankmill_graph::ops::matmul::MatMul;
@@ -13,6 +14,7 @@ use rankmill_graph::ops::penalty::KernelPenalty;
 use rankmill_graph::ops::unary::Unary;
 use rankmill_graph::{Axis, Graph, GraphError, Length, Op, Shape, Value};
 
+pub use super::activation::Activation;
 use crate::init::Initializer;
 use crate::random::name_hash;
 
@@ -47,6 +49,13 @@ pub struct MovingUpdate {
     pub momentum: f32,
 }
 
+/// Names of unnamed layers of one kind in one scope.
+#[derive(Debug, Default)]
+struct LayerNames {
+    names: Vec<String>,
+    asked: usize,
+}
+
 /// A graph under construction.
 #[derive(Debug)]
 pub struct Builder {
@@ -65,6 +74,8 @@ pub struct Builder {
     /// Named tensors for tests, explanations and pictures.
     pub taps: Vec<(String, Value)>,
     unique_names: Vec<String>,
+    /// The names of unnamed layers by scope and base, in order, and how many of them the component being built has asked for.
+    layer_names: BTreeMap<(String, String), LayerNames>,
     /// The trainable parameters' values, by number.
     parameters: BTreeMap<usize, Value>,
 }
@@ -76,11 +87,15 @@ pub struct BatchNormSettings {
     pub momentum: f32,
     /// Added to the variance.
     pub epsilon: f32,
+    /// Whether there is an offset, `beta`.
+    pub center: bool,
+    /// Whether there is a factor, `gamma`.
+    pub scale: bool,
 }
 
 impl Default for BatchNormSettings {
     fn default() -> Self {
-        BatchNormSettings { momentum: 0.99, epsilon: 1e-3 }
+        BatchNormSettings { momentum: 0.99, epsilon: 1e-3, center: true, scale: true }
     }
 }
 
@@ -96,46 +111,6 @@ pub enum Bias {
     None,
 }
 
-/// An activation function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// None.
-    Linear,
-    /// `max(x, 0)`.
-    Relu,
-    /// The logistic function.
-    Sigmoid,
-    /// The hyperbolic tangent.
-    Tanh,
-}
-
-/// Names that configs may use, with what they mean (EasyRec behaviour 103).
-const ACTIVATIONS: &[(&str, Activation)] = &[
-    ("", Activation::Linear),
-    ("linear", Activation::Linear),
-    ("relu", Activation::Relu),
-    ("tf.nn.relu", Activation::Relu),
-    ("sigmoid", Activation::Sigmoid),
-    ("tf.nn.sigmoid", Activation::Sigmoid),
-    ("tf.sigmoid", Activation::Sigmoid),
-    ("tanh", Activation::Tanh),
-    ("tf.nn.tanh", Activation::Tanh),
-    ("tf.tanh", Activation::Tanh),
-];
-
-impl Activation {
-    /// The activation of that name, or the names there are.
-    ///
-    /// # Errors
-    /// A list of the known names.
-    pub fn from_name(name: &str) -> Result<Activation, String> {
-        ACTIVATIONS.iter().find(|(known, _)| *known == name).map(|(_, activation)| *activation).ok_or_else(|| {
-            let known: Vec<&str> = ACTIVATIONS.iter().map(|(known, _)| *known).filter(|known| !known.is_empty()).collect();
-            format!("activation `{name}` is not supported; known: {}", known.join(", "))
-        })
-    }
-}
-
 impl Builder {
     /// An empty graph.
     pub fn new(mode: Mode) -> Builder {
@@ -148,6 +123,7 @@ impl Builder {
             losses: Vec::new(),
             taps: Vec::new(),
             unique_names: Vec::new(),
+            layer_names: BTreeMap::new(),
             parameters: BTreeMap::new(),
         }
     }
@@ -179,9 +155,34 @@ impl Scope<'_> {
         self.builder.scope(&path)
     }
 
-    /// The scope in which variable names start with `path/`, outside of this one.
+    /// The scope in which variable names start with `path/`, outside of this one: what EasyRec makes with `tf.get_variable` is not below
+    /// the backbone's name.
     pub fn root(&mut self, path: &str) -> Scope<'_> {
         self.builder.scope(path)
+    }
+
+    /// The last part of this scope's name: that of the block.
+    pub fn block_name(&self) -> String {
+        self.path.rsplit('/').next().unwrap_or_default().to_owned()
+    }
+
+    /// The name of an unnamed layer, as [`Builder::unique`] gives it. A component that is built again in the same scope, because its
+    /// package is called again, gets the names it had.
+    pub fn unique(&mut self, base: &str) -> String {
+        let key = (self.path.clone(), base.to_owned());
+        let known = self.builder.layer_names.entry(key.clone()).or_default();
+        known.asked += 1;
+        if let Some(name) = known.names.get(known.asked - 1) {
+            return name.clone();
+        }
+        let name = self.builder.unique(base);
+        self.builder.layer_names.entry(key).or_default().names.push(name.clone());
+        name
+    }
+
+    /// Begins a component: names of unnamed layers are given out from the first on again.
+    pub(super) fn begin(&mut self) {
+        self.builder.layer_names.values_mut().for_each(|known| known.asked = 0);
     }
 
     /// What the graph is for.
@@ -249,7 +250,7 @@ impl Scope<'_> {
     /// `x·kernel (+ bias)`: variables `name/kernel [K, N]`, `name/bias [N]`.
     ///
     /// # Errors
-    /// If `x` is not `[B, K]`.
+    /// If `x` has no batch rows.
     pub fn dense(&mut self, name: &str, x: Value, units: usize, kernel: Initializer, bias: Bias) -> Result<Value, GraphError> {
         self.child(name).dense_here(x, units, kernel, bias)
     }
@@ -257,16 +258,10 @@ impl Scope<'_> {
     /// As [`Scope::dense`], with the variables `kernel` and `bias` in this scope.
     ///
     /// # Errors
-    /// If `x` is not `[B, K]`.
+    /// If `x` has no batch rows.
     pub fn dense_here(&mut self, x: Value, units: usize, kernel: Initializer, bias: Bias) -> Result<Value, GraphError> {
-        let width = self.width(x);
-        let weights = self.parameter("kernel", &[width, units], kernel)?;
-        let product = self.add(MatMul::PLAIN, &[x, weights])?;
-        if bias == Bias::None {
-            return Ok(product);
-        }
-        let offset = self.parameter("bias", &[units], Initializer::Constant(0.0))?;
-        self.add(Binary::Add, &[product, offset])
+        let bias = (bias == Bias::Zeros).then_some(Initializer::Constant(0.0));
+        self.dense_with(x, units, kernel, bias)
     }
 
     /// A dense layer of `tf.layers`: variables `name/kernel`, which starts with `glorot_uniform`, and `name/bias`; `penalty` times half
@@ -287,29 +282,43 @@ impl Scope<'_> {
         Ok(y)
     }
 
-    /// The activation of `x`.
+    /// As [`Scope::dense_here`], with a bias that starts in any way. Of fields, `[B, n, K]`, each is multiplied by the same kernel.
     ///
     /// # Errors
-    /// Never for a value of this graph.
-    pub fn activate(&mut self, x: Value, activation: Activation) -> Result<Value, GraphError> {
-        match activation {
-            Activation::Linear => Ok(x),
-            Activation::Relu => self.add(Unary::Relu, &[x]),
-            Activation::Sigmoid => self.add(Unary::Sigmoid, &[x]),
-            Activation::Tanh => self.add(Unary::Tanh, &[x]),
-        }
+    /// If `x` has no batch rows.
+    pub fn dense_with(&mut self, x: Value, units: usize, kernel: Initializer, bias: Option<Initializer>) -> Result<Value, GraphError> {
+        let width = self.shape(x).width();
+        let weights = self.parameter("kernel", &[width, units], kernel)?;
+        let offset = match bias {
+            Some(initializer) => Some(self.parameter("bias", &[units], initializer)?),
+            None => None,
+        };
+        self.each_field(x, |s, x| {
+            let product = s.add(MatMul::PLAIN, &[x, weights])?;
+            match offset {
+                Some(offset) => s.add(Binary::Add, &[product, offset]),
+                None => Ok(product),
+            }
+        })
     }
 
-    /// Layer norm over the columns: variables `name/gamma`, `name/beta`.
+    /// Layer norm over the last dimension: variables `name/gamma`, `name/beta`.
     ///
     /// # Errors
     /// If `x` has no batch rows.
     pub fn layer_norm(&mut self, name: &str, x: Value, epsilon: f32) -> Result<Value, GraphError> {
-        let width = self.width(x);
-        let mut scope = self.child(name);
-        let gamma = scope.parameter("gamma", &[width], Initializer::Constant(1.0))?;
-        let beta = scope.parameter("beta", &[width], Initializer::Constant(0.0))?;
-        scope.add(LayerNorm { epsilon, relu: false }, &[x, gamma, beta])
+        self.child(name).layer_norm_here(x, epsilon)
+    }
+
+    /// As [`Scope::layer_norm`], with the variables in this scope.
+    ///
+    /// # Errors
+    /// If `x` has no batch rows.
+    pub fn layer_norm_here(&mut self, x: Value, epsilon: f32) -> Result<Value, GraphError> {
+        let width = self.shape(x).width();
+        let gamma = self.parameter("gamma", &[width], Initializer::Constant(1.0))?;
+        let beta = self.parameter("beta", &[width], Initializer::Constant(0.0))?;
+        self.each_field(x, |s, x| s.add(LayerNorm { epsilon, relu: false }, &[x, gamma, beta]))
     }
 
     /// Batch norm over the rows: variables `name/gamma`, `name/beta`, `name/moving_mean`, `name/moving_variance`.
@@ -317,25 +326,39 @@ impl Scope<'_> {
     /// # Errors
     /// If `x` has no batch rows.
     pub fn batch_norm(&mut self, name: &str, x: Value, settings: BatchNormSettings) -> Result<Value, GraphError> {
+        self.child(name).batch_norm_here(x, settings)
+    }
+
+    /// As [`Scope::batch_norm`], with the variables in this scope.
+    ///
+    /// # Errors
+    /// If `x` has no batch rows.
+    pub fn batch_norm_here(&mut self, x: Value, settings: BatchNormSettings) -> Result<Value, GraphError> {
         let width = self.width(x);
-        let mode = self.mode();
-        let mut scope = self.child(name);
-        let gamma = scope.parameter("gamma", &[width], Initializer::Constant(1.0))?;
-        let beta = scope.parameter("beta", &[width], Initializer::Constant(0.0))?;
-        let mean = scope.declare("moving_mean", &[width], Initializer::Constant(0.0), false)?;
-        let variance = scope.declare("moving_variance", &[width], Initializer::Constant(1.0), false)?;
+        let gamma = self.affine("gamma", width, 1.0, settings.scale)?;
+        let beta = self.affine("beta", width, 0.0, settings.center)?;
+        let mean = self.declare("moving_mean", &[width], Initializer::Constant(0.0), false)?;
+        let variance = self.declare("moving_variance", &[width], Initializer::Constant(1.0), false)?;
         let epsilon = settings.epsilon;
-        if mode == Mode::Inference {
-            let mean = scope.add(Parameter { index: mean, shape: Shape::fixed(&[width]) }, &[])?;
-            let variance = scope.add(Parameter { index: variance, shape: Shape::fixed(&[width]) }, &[])?;
-            return scope.add(MovingNorm { epsilon, relu: false }, &[x, gamma, beta, mean, variance]);
+        if self.mode() == Mode::Inference {
+            let mean = self.add(Parameter { index: mean, shape: Shape::fixed(&[width]) }, &[])?;
+            let variance = self.add(Parameter { index: variance, shape: Shape::fixed(&[width]) }, &[])?;
+            return self.add(MovingNorm { epsilon, relu: false }, &[x, gamma, beta, mean, variance]);
         }
-        let moments = scope.add(BatchMoments, &[x])?;
+        let moments = self.add(BatchMoments, &[x])?;
         for (parameter, moment) in [(mean, Moment::Mean), (variance, Moment::Variance)] {
             let update = MovingUpdate { parameter, moments, moment, momentum: settings.momentum };
-            scope.builder.updates.push(update);
+            self.builder.updates.push(update);
         }
-        scope.add(BatchNorm { epsilon, relu: false }, &[x, moments, gamma, beta])
+        self.add(BatchNorm { epsilon, relu: false }, &[x, moments, gamma, beta])
+    }
+
+    /// A parameter of a norm, or its initial value for good.
+    fn affine(&mut self, name: &str, width: usize, start: f32, learnt: bool) -> Result<Value, GraphError> {
+        if learnt {
+            return self.parameter(name, &[width], Initializer::Constant(start));
+        }
+        self.add(Fill { shape: Shape::fixed(&[width]), value: start }, &[])
     }
 
     /// Dropout in training, nothing in inference or at rate 0.
