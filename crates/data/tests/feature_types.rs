@@ -205,7 +205,11 @@ fn rows_that_are_refused() {
         ("feature_type: SequenceFeature num_buckets: 9 input_names: 'x'", "1||2", "the value \"\""),
         ("feature_type: SequenceFeature sub_feature_type: RawFeature boundaries: 1 input_names: 'x'", "1|a", "the number \"a\""),
         ("feature_type: SequenceFeature sub_feature_type: RawFeature sequence_length: 2 input_names: 'x'", "1|2|3", "3 positions"),
-        ("feature_type: SequenceFeature sub_feature_type: RawFeature raw_input_dim: 2 seq_multi_sep: ',' input_names: 'x'", "1,2,3", "3 numbers"),
+        (
+            "feature_type: SequenceFeature sub_feature_type: RawFeature raw_input_dim: 2 seq_multi_sep: ',' input_names: 'x'",
+            "1,2,3",
+            "3 numbers",
+        ),
         ("feature_type: SequenceFeature sub_feature_type: RawFeature input_names: 'x'", "one", "the number \"one\""),
     ] {
         let pipeline = pipeline(fields, "", &[&format!("embedding_dim: 4 {feature}")]);
@@ -227,7 +231,10 @@ fn settings_that_do_not_fit() {
         ("feature_type: ComboFeature num_buckets: 9 input_names: 'x' input_names: 'k'", "set hash_bucket_size above 0"),
         ("feature_type: ComboFeature hash_bucket_size: 5000000000 input_names: 'x' input_names: 'k'", "at most 4294967295"),
         ("feature_type: ComboFeature hash_bucket_size: 9 input_names: 'x' input_names: 'f'", "set precision"),
-        ("feature_type: ComboFeature hash_bucket_size: 9 input_names: 'x' input_names: 'k' combo_input_seps: '|'", "there are 1 for 2 inputs"),
+        (
+            "feature_type: ComboFeature hash_bucket_size: 9 input_names: 'x' input_names: 'k' combo_input_seps: '|'",
+            "there are 1 for 2 inputs",
+        ),
         (
             "feature_type: ComboFeature hash_bucket_size: 9 input_names: 'x' input_names: 'n' combo_input_seps: '' combo_input_seps: '|'",
             "input 1 is INT32 and cannot be cut",

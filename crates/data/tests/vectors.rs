@@ -191,7 +191,13 @@ fn combinations() {
         let mut feature = format!("feature_type: ComboFeature embedding_dim: 1 hash_bucket_size: {buckets}");
         for (name, input) in names.iter().zip(&inputs) {
             feature += &format!(" input_names: '{name}'");
-            feature += if dense { "" } else if is_dense(input) { " combo_input_seps: ''" } else { " combo_input_seps: '|'" };
+            feature += if dense {
+                ""
+            } else if is_dense(input) {
+                " combo_input_seps: ''"
+            } else {
+                " combo_input_seps: '|'"
+            };
         }
         let lines: Vec<String> = (0..inputs[0].len())
             .map(|row| {

@@ -62,11 +62,15 @@ pub(crate) fn build(declaration: &Declaration<'_>) -> Result<Built, Problem> {
     for (at, kind) in declaration.inputs.iter().enumerate().filter(|(_, kind)| is_float(**kind)) {
         if joined && !config.combo_input_seps.is_empty() {
             let kind = kind.as_str_name();
-            return Err(Problem::at("input_names", format!("input {at} is {kind}; with combo_input_seps the texts of whole numbers and strings are joined")));
+            return Err(Problem::at(
+                "input_names",
+                format!("input {at} is {kind}; with combo_input_seps the texts of whole numbers and strings are joined"),
+            ));
         }
-        precision = usize::try_from(config.precision()).ok().filter(|precision| *precision > 0).ok_or_else(|| {
-            Problem::at("precision", "a FLOAT or DOUBLE input is combined as text; set precision (decimals) above 0")
-        })?;
+        precision = usize::try_from(config.precision())
+            .ok()
+            .filter(|precision| *precision > 0)
+            .ok_or_else(|| Problem::at("precision", "a FLOAT or DOUBLE input is combined as text; set precision (decimals) above 0"))?;
     }
     let way = if joined {
         let separator = if config.combo_input_seps.is_empty() { config.combo_join_sep() } else { CROSS_SEPARATOR };
@@ -101,7 +105,10 @@ fn separators(declaration: &Declaration<'_>) -> Result<Vec<Option<Separator>>, P
         return Ok(vec![None; inputs]);
     }
     if separators.len() != inputs {
-        return Err(Problem::at("combo_input_seps[0]", format!("there are {} for {inputs} inputs; an empty one leaves an input whole", separators.len())));
+        return Err(Problem::at(
+            "combo_input_seps[0]",
+            format!("there are {} for {inputs} inputs; an empty one leaves an input whole", separators.len()),
+        ));
     }
     for (at, (separator, kind)) in separators.iter().zip(&declaration.inputs).enumerate() {
         if !separator.is_empty() && *kind != FieldType::String {

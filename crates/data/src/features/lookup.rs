@@ -60,7 +60,13 @@ pub(crate) fn build(declaration: &Declaration<'_>) -> Result<Built, Problem> {
 
 impl LookupFeature {
     /// The ids of the live rows.
-    pub(crate) fn transform(&self, keys: Values<'_>, maps: Values<'_>, rows: usize, errors: &mut RowErrors<'_>) -> (IdColumn, FeatureCounts) {
+    pub(crate) fn transform(
+        &self,
+        keys: Values<'_>,
+        maps: Values<'_>,
+        rows: usize,
+        errors: &mut RowErrors<'_>,
+    ) -> (IdColumn, FeatureCounts) {
         let Values::Text(maps) = maps else { unreachable!("FeatureSet::new refuses maps that are no texts") };
         let mut column = IdColumn { offsets: Vec::with_capacity(rows + 1), ids: Vec::with_capacity(rows), weights: None };
         column.offsets.push(0);

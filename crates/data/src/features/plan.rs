@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use rankmill_config::proto::{self, WideOrDeep, dataset_config::FieldType};
 use rankmill_config::{Diagnostic, Diagnostics, Feature as Declared, Pipeline, did_you_mean};
 
+use super::FeatureSet;
 use super::build::{Built, Declaration};
 use super::fields::{EmptyNumbers, Field, FieldDefault, Parsed};
 use super::set::{Label, OnError, PlannedFeature};
 use super::split::Separator;
-use super::FeatureSet;
 use crate::batch::{FeatureKind, FeatureSpec, SequenceSpec};
 use crate::sources::fields_of_lists;
 

@@ -129,7 +129,13 @@ impl SequenceFeature {
     }
 
     /// The sequences of the live rows; `empty` is how many of them had an empty number.
-    pub(crate) fn transform(&self, values: Values<'_>, rows: usize, empty: u64, errors: &mut RowErrors<'_>) -> (SequenceColumn, FeatureCounts) {
+    pub(crate) fn transform(
+        &self,
+        values: Values<'_>,
+        rows: usize,
+        empty: u64,
+        errors: &mut RowErrors<'_>,
+    ) -> (SequenceColumn, FeatureCounts) {
         let mut counts = FeatureCounts { missing: empty, out_of_range: 0 };
         let column = match &self.element {
             Element::Numbers { width, length, output } => self.numbers(values, rows, (*width, *length), *output, &mut counts, errors),

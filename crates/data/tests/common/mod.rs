@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rankmill_config::{Edits, Pipeline};
-use rankmill_data::{Batch, Column, DataError, FeatureBatch, FeatureSet, Origin, Positions, Quotes, RawRows, Reader, ReaderOptions, Splitting};
+use rankmill_data::{
+    Batch, Column, DataError, FeatureBatch, FeatureSet, Origin, Positions, Quotes, RawRows, Reader, ReaderOptions, Splitting,
+};
 
 /// A config with these input fields (`NAME:TYPE` or `NAME:TYPE=DEFAULT`), more of `data_config`, and these features, all in one deep
 /// group. The separator is a tab, the label is the first field.
