@@ -4,6 +4,7 @@ use rankmill_config::{Diagnostics, Edits, Pipeline, validate};
 
 const GOOD: &str = include_str!("data/good.config");
 const CASES: &str = include_str!("data/broken.txt");
+const BLOCKS: &str = include_str!("data/broken_blocks.txt");
 
 fn problems(text: &str) -> Diagnostics {
     match Pipeline::parse("f", text, &Edits::default()) {
@@ -22,7 +23,7 @@ fn the_good_config_is_good() {
 #[test]
 fn each_broken_config_gives_its_messages() {
     let mut cases = 0;
-    for case in CASES.split("\n\n").skip(1).filter(|case| !case.trim().is_empty()) {
+    for case in [CASES, BLOCKS].iter().flat_map(|cases| cases.split("\n\n").skip(1)).filter(|case| !case.trim().is_empty()) {
         let mut lines = case.lines();
         let old = lines.next().and_then(|line| line.strip_prefix("replace ")).expect("a case starts with `replace`");
         let new = lines.next().and_then(|line| line.strip_prefix("with ")).expect("`with` comes second");

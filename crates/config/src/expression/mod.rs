@@ -19,12 +19,14 @@
 //! # Ok::<(), rankmill_config::expression::ExpressionError>(())
 //! ```
 
+mod function;
 mod lexer;
 mod parser;
 mod tree;
 
 use std::ops::Range;
 
+pub use function::Function;
 pub use parser::{parse, parse_subscripts};
 pub use tree::{Argument, BinaryOperator, Comparison, Expression, ExpressionKind, Subscript, UnaryOperator};
 

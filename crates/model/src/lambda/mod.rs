@@ -16,7 +16,7 @@ mod term;
 
 use std::ops::Range;
 
-use rankmill_config::expression::{Expression, ExpressionError, ExpressionKind, parse, parse_subscripts};
+use rankmill_config::expression::{ExpressionError, Function};
 use rankmill_nn::layers::Tensors;
 use rankmill_nn::layers::scope::Scope;
 
@@ -46,10 +46,7 @@ impl From<ExpressionError> for LambdaError {
 
 /// A function in a config.
 #[derive(Clone, Debug)]
-pub(crate) struct Lambda {
-    parameters: Vec<String>,
-    body: Expression,
-}
+pub(crate) struct Lambda(Function);
 
 impl Lambda {
     /// A `lambda` with this many parameters, or the name of a function.
@@ -57,19 +54,7 @@ impl Lambda {
     /// # Errors
     /// What else the text is.
     pub(crate) fn parse(text: &str, parameters: usize) -> Result<Lambda, LambdaError> {
-        let tree = parse(text)?;
-        let expected = ["lambda: …", "lambda x: …", "lambda x, i: …"][parameters.min(2)];
-        match tree.kind {
-            ExpressionKind::Lambda { parameters: names, body } if names.len() == parameters => {
-                Ok(Lambda { parameters: names, body: *body })
-            }
-            ExpressionKind::Lambda { parameters: names, .. } => {
-                let message = format!("the function takes {} parameters; expected `{expected}`", names.len());
-                Err(LambdaError::new(&tree.span, message))
-            }
-            ExpressionKind::Name(_) | ExpressionKind::Attribute(..) => Ok(Lambda { parameters: Vec::new(), body: tree }),
-            _ => Err(LambdaError::new(&tree.span, format!("this is no function; expected `{expected}`"))),
-        }
+        Ok(Lambda(Function::parse(text, parameters)?))
     }
 
     /// What stands behind a value, as in `[1]` or `[:2]`; the value is the first parameter.
@@ -77,8 +62,7 @@ impl Lambda {
     /// # Errors
     /// What else the text is.
     pub(crate) fn subscripts(text: &str, parameters: &[&str]) -> Result<Lambda, LambdaError> {
-        let parameters: Vec<String> = parameters.iter().map(|name| (*name).to_owned()).collect();
-        Ok(Lambda { body: parse_subscripts(text, &parameters[0])?, parameters })
+        Ok(Lambda(Function::subscripts(text, parameters)?))
     }
 
     /// The tensors that the function makes of these arguments.
@@ -86,20 +70,26 @@ impl Lambda {
     /// # Errors
     /// What does not work, and where.
     pub(crate) fn tensors(&self, s: &mut Scope<'_>, arguments: &[Term]) -> Result<Tensors, LambdaError> {
-        let span = &self.body.span;
+        let span = &self.0.body.span;
         let term = self.apply(s, arguments)?;
         let kind = term.kind();
         term.into_tensors().ok_or_else(|| LambdaError::new(span, format!("the function gives {kind}, where tensors are needed")))
     }
 
     fn apply(&self, s: &mut Scope<'_>, arguments: &[Term]) -> Result<Term, LambdaError> {
-        if let (true, Some(name)) = (self.parameters.is_empty(), self.body.dotted_name()) {
-            let span = &self.body.span;
-            let function = functions::find(&name).map_err(|message| LambdaError::new(span, message))?;
-            return function.call(s, &name, span, arguments.iter().map(|argument| (argument.clone(), span.clone())).collect(), Vec::new());
+        let Function { parameters, body } = &self.0;
+        let span = &body.span;
+        match body.dotted_name() {
+            Some(name) if parameters.is_empty() => {
+                let function = functions::find(&name).map_err(|message| LambdaError::new(span, message))?;
+                let arguments = arguments.iter().map(|argument| (argument.clone(), span.clone())).collect();
+                function.call(s, &name, span, arguments, Vec::new())
+            }
+            _ => {
+                let variables = parameters.iter().cloned().zip(arguments.iter().cloned()).collect();
+                Evaluator::new(s, variables).evaluate(body)
+            }
         }
-        let variables = self.parameters.iter().cloned().zip(arguments.iter().cloned()).collect();
-        Evaluator::new(s, variables).evaluate(&self.body)
     }
 }
 

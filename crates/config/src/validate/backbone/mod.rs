@@ -1,9 +1,12 @@
 //! The backbone: names of blocks and packages, their inputs, cycles, and what every block must have.
 
+mod calls;
+mod expressions;
+
 use std::collections::BTreeMap;
 
 use super::{Check, listed};
-use crate::proto::{Block, KerasLayer, block, input, layer};
+use crate::proto::{Block, InputLayer, KerasLayer, block, input, layer};
 
 pub(super) fn check(check: &mut Check<'_>) {
     let Some(backbone) = check.proto().model_config.as_ref().and_then(|model| model.backbone.as_ref()) else { return };
@@ -12,7 +15,7 @@ pub(super) fn check(check: &mut Check<'_>) {
     if backbone.blocks.is_empty() {
         check.error(path, "the backbone has no blocks", "add `blocks { name: … inputs { … } }`");
     }
-    let root = Scope { path: path.to_owned(), blocks: &backbone.blocks, packages: &packages, in_package: false };
+    let root = Scope { path: path.to_owned(), blocks: &backbone.blocks, outer: &[], packages: &packages, in_package: false };
     scope(check, &root, &backbone.concat_blocks, &backbone.output_blocks);
     let names: Vec<(String, String)> =
         packages.iter().enumerate().map(|(at, name)| (name.clone(), format!("{path}.packages[{at}].name"))).collect();
@@ -25,15 +28,18 @@ pub(super) fn check(check: &mut Check<'_>) {
         if package.blocks.is_empty() {
             check.error(&path, format!("package `{}` has no blocks", package.name()), "");
         }
-        let inner = Scope { path, blocks: &package.blocks, packages: &packages, in_package: true };
+        let inner = Scope { path, blocks: &package.blocks, outer: &backbone.blocks, packages: &packages, in_package: true };
         scope(check, &inner, &package.concat_blocks, &package.output_blocks);
     }
+    calls::check(check, backbone);
 }
 
-/// The backbone itself or a package: blocks name each other only within one.
+/// The backbone itself or a package: blocks name each other only within one, but those of a package may read those of the backbone.
 struct Scope<'a> {
     path: String,
     blocks: &'a [Block],
+    /// For a package the blocks of the backbone.
+    outer: &'a [Block],
     packages: &'a [String],
     in_package: bool,
 }
@@ -50,6 +56,7 @@ fn scope(check: &mut Check<'_>, scope: &Scope<'_>, concat_blocks: &[String], out
         }
         block_inputs(check, scope, block, &path);
         block_layers(check, block, &path);
+        expressions::check(check, block, &path);
     }
     cycles(check, scope);
     for (list, field) in [(concat_blocks, "concat_blocks"), (output_blocks, "output_blocks")] {
@@ -98,14 +105,19 @@ fn block_inputs(check: &mut Check<'_>, scope: &Scope<'_>, block: &Block, path: &
                 let path = format!("{path}.feature_group_name");
                 check.report_unknown(&path, message, name, group_names(), &listed(group_names()));
             }
-            Some(input::Name::BlockName(name)) if !is_node(check, scope, name) => {
+            Some(input::Name::BlockName(name)) if !is_node(check, scope, name) && !scope.outer.iter().any(|block| block.name() == name) => {
                 let message = format!("block `{}` reads unknown block `{name}`", block.name());
-                unknown_block(check, scope, &format!("{path}.block_name"), message, name);
+                let names = || scope.blocks.iter().chain(scope.outer).map(Block::name).filter(|name| !name.is_empty());
+                check.report_unknown(&format!("{path}.block_name"), message, name, names(), &listed(names()));
             }
             Some(input::Name::PackageName(name)) if !scope.packages.contains(name) => {
                 let message = format!("block `{}` reads unknown package `{name}`", block.name());
                 let path = format!("{path}.package_name");
                 check.report_unknown(&path, message, name, package_names(), &listed(package_names()));
+            }
+            Some(input::Name::UsePackageInput(false)) => {
+                let message = format!("an input of block `{}` sets `use_package_input` to false, and so names nothing", block.name());
+                check.error(&format!("{path}.use_package_input"), message, "write `use_package_input: true`, or name a block");
             }
             Some(input::Name::UsePackageInput(true)) if !scope.in_package => {
                 let message = format!("block `{}` uses the package input, but is in no package", block.name());
@@ -113,13 +125,10 @@ fn block_inputs(check: &mut Check<'_>, scope: &Scope<'_>, block: &Block, path: &
             }
             Some(_) => {}
         }
-        if input.ignore_input() {
-            let message = format!("block `{}` has an `ignore_input`, which is not supported yet", block.name());
-            check.error(&format!("{path}.ignore_input"), message, "");
-        }
         if let Some(name) = input.package_input.as_deref().filter(|name| !is_node(check, scope, name)) {
             let message = format!("`package_input` names unknown block or package `{name}`");
-            unknown_block(check, scope, &format!("{path}.package_input"), message, name);
+            let names = || scope.blocks.iter().map(Block::name).chain(package_names()).filter(|name| !name.is_empty());
+            check.report_unknown(&format!("{path}.package_input"), message, name, names(), &listed(names()));
         }
     }
 }
@@ -131,6 +140,9 @@ fn block_layers(check: &mut Check<'_>, block: &Block, path: &str) {
     if reads_group && !block.inputs.is_empty() && (block.inputs.len() != 1 || group_inputs != 1) {
         let message = format!("block `{}` reads features, so it takes exactly one feature group", block.name());
         check.error(&format!("{path}.inputs[0]"), message, "expected `inputs { feature_group_name: … }`");
+    }
+    if let Some(block::Layer::InputLayer(options)) = &block.layer {
+        input_options(check, block, options, &format!("{path}.input_layer"));
     }
     match &block.layer {
         Some(block::Layer::Lambda(lambda)) => expression(check, block, lambda.expression(), &format!("{path}.lambda")),
@@ -171,6 +183,24 @@ fn block_layers(check: &mut Check<'_>, block: &Block, path: &str) {
                 keras(check, block, layer.keras_layer.as_ref(), &format!("{path}.repeat.keras_layer"));
             }
         }
+    }
+}
+
+fn input_options(check: &mut Check<'_>, block: &Block, options: &InputLayer, path: &str) {
+    if options.do_batch_norm() && options.do_layer_norm() {
+        let message = format!("block `{}` normalises its features over the batch and over the columns", block.name());
+        check.error(&format!("{path}.do_layer_norm"), message, "set do_batch_norm or do_layer_norm, not both");
+    }
+    let forms = [
+        ("only_output_feature_list", options.only_output_feature_list()),
+        ("only_output_3d_tensor", options.only_output_3d_tensor()),
+        ("output_2d_tensor_and_feature_list", options.output_2d_tensor_and_feature_list()),
+        ("output_seq_and_normal_feature", options.output_seq_and_normal_feature()),
+    ];
+    let asked: Vec<&str> = forms.iter().filter(|(_, asked)| *asked).map(|(name, _)| *name).collect();
+    if let [first, second, ..] = asked.as_slice() {
+        let message = format!("block `{}` gives its features in one form, but `{first}` and `{second}` are set", block.name());
+        check.error(&format!("{path}.{second}"), message, "keep the one that is meant");
     }
 }
 
