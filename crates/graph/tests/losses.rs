@@ -106,6 +106,7 @@ fn losses_over_pairs() {
                 let input = h.graph.add(DenseInput { slot: 0, width: 6, axis: None }, &[])?;
                 let column = |h: &mut Harness, first| h.graph.add(Columns { first, width: 1 }, &[input]);
                 let z = h.rows(1)?;
+                let z = h.off_zero(z)?;
                 let (y, sessions, weights) = (column(h, 1)?, column(h, 2)?, column(h, 3)?);
                 let weights = h.graph.add(Choose { condition: Condition::Above(0.6), yes: 0.5, no: 1.5 }, &[weights])?;
                 let columns = [z, y, sessions, weights];

@@ -158,6 +158,10 @@ fn build(pipeline: &Pipeline, features: &FeatureSet, purpose: Purpose) -> Result
         }
         tasks.push(Task::new(task, &outputs));
     }
+    if config.model_class() == "ESMM" {
+        let product = esmm_product(&mut builder, &task_configs, &outputs);
+        outputs.extend(product.map_err(|error| pipeline.error("model_config.esmm", error.to_string()))?);
+    }
     let mut terms = LossTerms::default();
     if purpose != Purpose::Prediction {
         let mut reader = losses::Reader::new(pipeline, features, &slots, &outputs);
@@ -172,6 +176,17 @@ fn build(pipeline: &Pipeline, features: &FeatureSet, purpose: Purpose) -> Result
     let Builder { graph, initializers, taps, .. } = builder;
     let LossTerms { terms: losses, key_columns } = terms;
     Ok(Model { graph, initializers, outputs, tasks, losses, training, key_columns, group_tensors, blocks, taps })
+}
+
+/// The prediction of a click and a conversion: the product of both.
+fn esmm_product(builder: &mut Builder, tasks: &[TaskConfig], outputs: &[Output]) -> Result<Option<Output>, GraphError> {
+    let [click, conversion] = tasks else { return Ok(None) };
+    let name = losses::esmm::product_name(conversion);
+    let own = conversion.output_name(name.strip_suffix("_ctcvr").unwrap_or(name));
+    let find = |name: &str| outputs.iter().find(|output| output.name == name).map(|output| output.value);
+    let (Some(click), Some(conversion)) = (find(&click.output_name("probs")), find(&own)) else { return Ok(None) };
+    let value = builder.scope("predictions").add(Binary::Multiply, &[click, conversion])?;
+    Ok(Some(Output { name: name.to_owned(), value, width: 1 }))
 }
 
 fn refuse_unsupported(pipeline: &Pipeline, config: &proto::EasyRecModel) -> Result<(), Diagnostic> {

@@ -139,6 +139,10 @@ impl TaskConfig {
 /// If a tower has no label or no name.
 pub(crate) fn task_configs(pipeline: &Pipeline, config: &proto::EasyRecModel) -> Result<Vec<TaskConfig>, Diagnostic> {
     let towers = towers(config);
+    if matches!(config.model, Some(proto::easy_rec_model::Model::RocketLaunching(_))) {
+        let task = single_task(pipeline, config);
+        return Ok(["_booster", "_light"].map(|suffix| TaskConfig { suffix: suffix.to_owned(), ..task.clone() }).to_vec());
+    }
     if towers.is_empty() {
         return Ok(vec![single_task(pipeline, config)]);
     }

@@ -2,6 +2,7 @@
 
 mod binary;
 mod distillation;
+pub(crate) mod esmm;
 mod jrc;
 mod listwise;
 mod pairwise;
@@ -132,7 +133,13 @@ pub(crate) fn loss_dict(
 ) -> Result<LossTerms, Diagnostic> {
     let mut terms = LossTerms::default();
     let weighting = Weighting::new(config, tasks);
-    for (t, task) in tasks.iter().enumerate() {
+    let is_esmm = config.model_class() == "ESMM";
+    if is_esmm {
+        for (name, value) in esmm_losses(&mut builder.scope("loss"), reader, tasks)? {
+            terms.set(name, value);
+        }
+    }
+    for (t, task) in tasks.iter().enumerate().filter(|_| !is_esmm) {
         let weights = reader.weights(&mut builder.scope("loss"), task)?;
         let mut calibrations = Vec::new();
         for (i, loss) in task.losses.iter().enumerate() {
@@ -162,6 +169,20 @@ pub(crate) fn loss_dict(
     }
     terms.key_columns = std::mem::take(&mut reader.key_columns);
     Ok(terms)
+}
+
+fn esmm_losses(s: &mut Scope<'_>, reader: &mut Reader<'_>, tasks: &[TaskConfig]) -> Result<Vec<(String, Value)>, Diagnostic> {
+    let [click, conversion] = tasks else { return Ok(Vec::new()) };
+    let at = reader.at("model_config.esmm");
+    let output = |name: &str| {
+        let value = reader.output(name);
+        value.ok_or_else(|| reader.pipeline.error("model_config.esmm", format!("ESMM needs the prediction `{name}`")))
+    };
+    let (click_logits, product) = (output(&click.output_name("logits"))?, output(esmm::product_name(conversion))?);
+    let labels = (reader.label(s, click.label).map_err(&at)?, reader.label(s, conversion.label).map_err(&at)?);
+    let weights = reader.weights(s, conversion)?;
+    let input = esmm::EsmmInput { click_logits, product, click: labels.0, conversion: labels.1, weights };
+    esmm::losses(s, tasks, &input).map_err(at)
 }
 
 /// The key of a loss in `loss_dict`: a name of the config stands alone for those of one logit (behaviour 179).

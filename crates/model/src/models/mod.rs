@@ -1,8 +1,22 @@
 //! Model classes: each builds the raw outputs of its tasks, `[B, num_class]`, on feature groups. One file each.
 
+mod auto_int;
+mod dbmtl;
+mod dcn;
+mod deep_fm;
+mod dlrm;
+mod esmm;
+mod experts;
+mod fm;
+mod mmoe;
 mod multi_task_model;
+mod multi_tower;
+mod ple;
 mod rank_model;
+mod rocket_launching;
+mod simple_multi_task;
 mod towers;
+mod wide_and_deep;
 
 use rankmill_config::{Diagnostic, Pipeline, proto};
 use rankmill_graph::Value;
@@ -13,7 +27,23 @@ use crate::model::Construction;
 pub(crate) type ModelClass = fn(&mut Construction<'_>) -> Result<Vec<Value>, Diagnostic>;
 
 /// The model classes there are, by EasyRec's names.
-const CLASSES: &[(&str, ModelClass)] = &[("MultiTaskModel", multi_task_model::build), ("RankModel", rank_model::build)];
+const CLASSES: &[(&str, ModelClass)] = &[
+    ("AutoInt", auto_int::build),
+    ("DBMTL", dbmtl::build),
+    ("DCN", dcn::build),
+    ("DLRM", dlrm::build),
+    ("DeepFM", deep_fm::build),
+    ("ESMM", esmm::build),
+    ("FM", fm::build),
+    ("MMoE", mmoe::build),
+    ("MultiTaskModel", multi_task_model::build),
+    ("MultiTower", multi_tower::build),
+    ("PLE", ple::build),
+    ("RankModel", rank_model::build),
+    ("RocketLaunching", rocket_launching::build),
+    ("SimpleMultiTask", simple_multi_task::build),
+    ("WideAndDeep", wide_and_deep::build),
+];
 
 /// The class that a config names.
 pub(crate) fn class(pipeline: &Pipeline, config: &proto::EasyRecModel) -> Result<ModelClass, Diagnostic> {
@@ -23,3 +53,15 @@ pub(crate) fn class(pipeline: &Pipeline, config: &proto::EasyRecModel) -> Result
         pipeline.error("model_config.model_class", format!("model class `{name}` is not supported yet; known: {}", known.join(", ")))
     })
 }
+
+/// The section of `model_config` that a class reads, or the error that it is missing.
+macro_rules! section {
+    ($c:expr, $variant:ident, $name:literal) => {
+        match &$c.config.model {
+            Some(rankmill_config::proto::easy_rec_model::Model::$variant(section)) => section,
+            _ => return Err($c.error("model_config", concat!("this model class needs the section `", $name, "`"))),
+        }
+    };
+}
+
+use section;

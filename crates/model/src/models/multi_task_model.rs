@@ -9,7 +9,7 @@ use rankmill_nn::layers::Tensors;
 
 use crate::backbone::Backbone;
 use crate::model::Construction;
-use crate::models::towers;
+use crate::models::towers::{Related, related_towers};
 use crate::tasks;
 
 pub(super) fn build(c: &mut Construction<'_>) -> Result<Vec<Value>, Diagnostic> {
@@ -34,5 +34,5 @@ pub(super) fn build(c: &mut Construction<'_>) -> Result<Vec<Value>, Diagnostic> 
         Some(proto::easy_rec_model::Model::ModelParams(params)) => params.l2_regularization(),
         _ => 0.0,
     };
-    towers::related_towers(c, &tasks::towers(c.config), &inputs, penalty)
+    related_towers(c, &tasks::towers(c.config), &inputs, penalty, "", Related::WithRelationDnn)
 }

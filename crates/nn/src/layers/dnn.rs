@@ -20,10 +20,21 @@ pub struct Dnn {
     pub activation: Activation,
     /// Whether batch norm follows each dense layer.
     pub batch_norm: bool,
+    /// What the batch norms take their statistics from.
+    pub norms: Norms,
     /// Half of it times the sum of squares of each kernel is added to the loss.
     pub penalty: f32,
     /// Whether the last layer is dense alone.
     pub last: Last,
+}
+
+/// What batch norms take their statistics from in training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norms {
+    /// The batch.
+    Batch,
+    /// The moving statistics, which stay as they are.
+    Moving,
 }
 
 /// What the last layer of a [`Dnn`] has.
@@ -52,6 +63,7 @@ impl Dnn {
             dropout: config.dropout_ratio.clone(),
             activation: Activation::from_name(config.activation()).map_err(|message| LayerError::field("activation", message))?,
             batch_norm: config.use_bn(),
+            norms: Norms::Batch,
             penalty,
             last: Last::Full,
         })
@@ -63,19 +75,30 @@ impl Dnn {
 /// # Errors
 /// If `x` is not a matrix with batch rows.
 pub fn dnn(s: &mut Scope<'_>, settings: &Dnn, x: Value) -> Result<Value, LayerError> {
+    Ok(dnn_layers(s, settings, x)?.pop().unwrap_or(x))
+}
+
+/// As [`dnn`], with the output of every layer.
+///
+/// # Errors
+/// If `x` is not a matrix with batch rows.
+pub fn dnn_layers(s: &mut Scope<'_>, settings: &Dnn, x: Value) -> Result<Vec<Value>, LayerError> {
     let mut x = x;
+    let mut outputs = Vec::with_capacity(settings.hidden_units.len());
     for (i, units) in settings.hidden_units.iter().enumerate() {
-        let layer = format!("dnn_{i}");
-        x = s.penalised_dense(&layer, x, *units, settings.penalty)?;
-        if settings.last == Last::Linear && i + 1 == settings.hidden_units.len() {
-            break;
+        let name = format!("dnn_{i}");
+        x = s.penalised_dense(&name, x, *units, settings.penalty)?;
+        if settings.last == Last::Full || i + 1 < settings.hidden_units.len() {
+            let mut layer = s.child(&name);
+            x = match (settings.batch_norm, settings.norms) {
+                (false, _) => x,
+                (true, Norms::Batch) => layer.batch_norm("bn", x, BatchNormSettings::default())?,
+                (true, Norms::Moving) => layer.moving_norm("bn", x, BatchNormSettings::default())?,
+            };
+            x = layer.activate(x, settings.activation)?;
+            x = layer.dropout("dropout", x, settings.dropout.get(i).copied().unwrap_or(0.0))?;
         }
-        let mut layer = s.child(&layer);
-        if settings.batch_norm {
-            x = layer.batch_norm("bn", x, BatchNormSettings::default())?;
-        }
-        x = layer.activate(x, settings.activation)?;
-        x = layer.dropout("dropout", x, settings.dropout.get(i).copied().unwrap_or(0.0))?;
+        outputs.push(x);
     }
-    Ok(x)
+    Ok(outputs)
 }

@@ -7,6 +7,7 @@ use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::concat::Concat;
 use rankmill_graph::ops::dropout::Dropout;
 use rankmill_graph::ops::fill::Fill;
+use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::layer_norm::LayerNorm;
 use rankmill_graph::ops::leaf::Parameter;
 use rankmill_graph::ops::matmul::MatMul;
@@ -270,16 +271,37 @@ impl Scope<'_> {
     /// # Errors
     /// If `x` is not `[B, K]`.
     pub fn penalised_dense(&mut self, name: &str, x: Value, units: usize, penalty: f32) -> Result<Value, GraphError> {
-        let y = self.dense(name, x, units, Initializer::GlorotUniform, Bias::Zeros)?;
-        if penalty > 0.0 {
-            let width = self.width(x);
-            let mut scope = self.child(name);
-            let kernel = scope.parameter("kernel", &[width, units], Initializer::GlorotUniform)?;
-            let half = scope.add(KernelPenalty, &[kernel])?;
-            let scaled = scope.add(Unary::Scale(penalty), &[half])?;
-            scope.builder.penalties.push(scaled);
-        }
+        self.penalised(name, x, units, penalty, Bias::Zeros)
+    }
+
+    /// As [`Scope::penalised_dense`], without a bias.
+    ///
+    /// # Errors
+    /// If `x` is not `[B, K]`.
+    pub fn penalised_projection(&mut self, name: &str, x: Value, units: usize, penalty: f32) -> Result<Value, GraphError> {
+        self.penalised(name, x, units, penalty, Bias::None)
+    }
+
+    fn penalised(&mut self, name: &str, x: Value, units: usize, penalty: f32, bias: Bias) -> Result<Value, GraphError> {
+        let y = self.dense(name, x, units, Initializer::GlorotUniform, bias)?;
+        let width = self.width(x);
+        let mut scope = self.child(name);
+        let kernel = scope.parameter("kernel", &[width, units], Initializer::GlorotUniform)?;
+        scope.penalise(kernel, penalty)?;
         Ok(y)
+    }
+
+    /// Adds `penalty` times half the sum of a kernel's squares to the regularisation (EasyRec behaviour 26).
+    ///
+    /// # Errors
+    /// If the kernel has batch rows.
+    pub fn penalise(&mut self, kernel: Value, penalty: f32) -> Result<(), GraphError> {
+        if penalty > 0.0 {
+            let half = self.add(KernelPenalty, &[kernel])?;
+            let scaled = self.add(Unary::Scale(penalty), &[half])?;
+            self.builder.penalties.push(scaled);
+        }
+        Ok(())
     }
 
     /// As [`Scope::dense_here`], with a bias that starts in any way. Of fields, `[B, n, K]`, each is multiplied by the same kernel.
@@ -359,6 +381,31 @@ impl Scope<'_> {
             return self.parameter(name, &[width], Initializer::Constant(start));
         }
         self.add(Fill { shape: Shape::fixed(&[width]), value: start }, &[])
+    }
+
+    /// Batch norm by the moving statistics, in training too: `γ·(x - μ)/√(σ² + ε) + β`. The statistics stay as they are.
+    ///
+    /// # Errors
+    /// If `x` has no batch rows.
+    pub fn moving_norm(&mut self, name: &str, x: Value, settings: BatchNormSettings) -> Result<Value, GraphError> {
+        if self.mode() == Mode::Inference {
+            return self.batch_norm(name, x, settings);
+        }
+        let width = self.width(x);
+        let mut scope = self.child(name);
+        let gamma = scope.parameter("gamma", &[width], Initializer::Constant(1.0))?;
+        let beta = scope.parameter("beta", &[width], Initializer::Constant(0.0))?;
+        let mean = scope.declare("moving_mean", &[width], Initializer::Constant(0.0), false)?;
+        let variance = scope.declare("moving_variance", &[width], Initializer::Constant(1.0), false)?;
+        let mean = scope.add(Parameter { index: mean, shape: Shape::fixed(&[width]) }, &[])?;
+        let variance = scope.add(Parameter { index: variance, shape: Shape::fixed(&[width]) }, &[])?;
+        let epsilon = scope.add(Fill { shape: Shape::fixed(&[width]), value: settings.epsilon }, &[])?;
+        let variance = scope.add(Binary::Add, &[variance, epsilon])?;
+        let scale = scope.add(Function::InverseRoot { least: 0.0 }, &[variance])?;
+        let centred = scope.add(Binary::Subtract, &[x, mean])?;
+        let normed = scope.add(Binary::Multiply, &[centred, scale])?;
+        let scaled = scope.add(Binary::Multiply, &[normed, gamma])?;
+        scope.add(Binary::Add, &[scaled, beta])
     }
 
     /// Dropout in training, nothing in inference or at rate 0.
