@@ -282,6 +282,19 @@ impl Scope<'_> {
         Ok(y)
     }
 
+    /// Adds `penalty` times half the sum of a kernel's squares to the regularisation (EasyRec behaviour 26).
+    ///
+    /// # Errors
+    /// If it has batch rows.
+    pub fn penalise(&mut self, kernel: Value, penalty: f32) -> Result<(), GraphError> {
+        if penalty > 0.0 {
+            let half = self.add(KernelPenalty, &[kernel])?;
+            let scaled = self.add(Unary::Scale(penalty), &[half])?;
+            self.builder.penalties.push(scaled);
+        }
+        Ok(())
+    }
+
     /// As [`Scope::dense_here`], with a bias that starts in any way. Of fields, `[B, n, K]`, each is multiplied by the same kernel.
     ///
     /// # Errors
