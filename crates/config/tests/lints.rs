@@ -5,13 +5,23 @@ use rankmill_config::{Edits, LINTS, Pipeline, lints};
 const GOOD: &str = include_str!("data/good.config");
 
 /// Replacement, and the lints it sets off as `name line:column`.
-const CASES: [(&str, &str, &str); 25] = [
+const CASES: [(&str, &str, &str); 27] = [
     ("mlp { hidden", "mlp { activation: 'softmax' hidden", "activation_is_linear 50:89"),
     ("class_name: 'MaskNet'\n", "class_name: 'MaskNet' highway { activation: 'ReLU' }\n", "duplicate_scalar 50:9"),
     ("model_params { }", "model_params { } loss_type: L2_LOSS", "auc_without_probabilities 17:18, auc_without_probabilities 18:19"),
     ("model_params { }", "model_params { l2_regularization: 1e-5 }", "backbone_l2_has_no_effect 66:37"),
     ("hash_bucket_size: 500 ", "hash_bucket_size: 500 num_buckets: 5 ", "bucket_precedence 36:102"),
     ("constant_learning_rate { learning_rate: 1e-3f }", "exponential_decay_learning_rate { burnin_steps: 5 }", "burnin_is_constant 10:72"),
+    (
+        "feature_type: IdFeature",
+        "feature_type: ComboFeature input_names: 'tags' combo_input_seps: ['', '|']",
+        "combo_inputs_reordered 35:99",
+    ),
+    (
+        "feature_type: IdFeature",
+        "feature_type: ComboFeature input_names: 'tags' combo_join_sep: '-' combo_input_seps: ['|', '']",
+        "combo_join_sep_replaced 35:99",
+    ),
     ("batch_size: 64;", "batch_size: 64; batch_size: 65", "duplicate_scalar 22:19"),
     ("use_moving_average: False", "embedding_learning_rate_multiplier: 3", "embedding_multiplier_hardly_acts 12:41"),
     ("model_params { }", "embedding_regularization: 1e-5", "embedding_regularization_grows_with_batch 66:29"),
@@ -46,7 +56,7 @@ fn found(text: &str) -> String {
 }
 
 /// Replacement, place of the setting, and a part of its effect.
-const IDLE: [(&str, &str, &str, &str); 17] = [
+const IDLE: [(&str, &str, &str, &str); 18] = [
     ("num_steps: 100", "num_steps: 100 save_checkpoints_secs: 60", "7:41", "every `save_checkpoints_steps` steps"),
     ("num_steps: 100", "num_steps: 100 dead_line: '20260101'", "7:29", "ends after its steps"),
     ("num_steps: 100", "num_steps: 100 fine_tune_ckpt_var_map: 'map'", "7:42", "nothing is"),
@@ -60,6 +70,7 @@ const IDLE: [(&str, &str, &str, &str); 17] = [
     ("batch_size: 64;", "batch_size: 64 eval_batch_size: 512", "22:35", "uses `batch_size`"),
     ("batch_size: 64;", "batch_size: 64 file_shard: true", "22:30", "among workers"),
     ("input_name: 'tags'", "input_name: 'tags' ignore_val: 'none'", "30:49", "like any other"),
+    ("input_name: 'tags'", "input_name: 'tags' user_define_fn: 'tf.math.log1p'", "30:53", "label fields only"),
     ("mlp { hidden", "mlp { add_to_outputs: true hidden", "50:93", "hidden layers"),
     ("model_params { }", "model_params { } restore_filters: ['a', 'b']", "66:38", "restored"),
     ("model_params { }\n}", "model_params { }\n}\nexport_config { multi_placeholder: true }", "68:1", "export"),

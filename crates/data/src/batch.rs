@@ -92,6 +92,27 @@ impl SequenceColumn {
         (self.offsets[row + 1] - self.offsets[row]) as usize
     }
 
+    /// The sequences without their rows' positions from `maximum` on.
+    #[must_use]
+    pub fn cut(&self, maximum: usize) -> SequenceColumn {
+        let length = |row: usize| self.length(row).min(maximum);
+        let mut offsets = Vec::with_capacity(self.offsets.len());
+        offsets.push(0);
+        offsets.extend((0..self.rows()).scan(0, |end, row| {
+            *end += length(row) as u32;
+            Some(*end)
+        }));
+        let kept = (0..self.rows()).flat_map(|row| (0..length(row)).map(move |i| self.offsets[row] as usize + i));
+        let positions = match &self.positions {
+            Positions::Ids(column) => Positions::Ids(some_rows(column, kept)),
+            Positions::Dense(column) => {
+                let values = kept.flat_map(|position| column.row(position)).copied().collect();
+                Positions::Dense(DenseColumn { width: column.width, values })
+            }
+        };
+        SequenceColumn { offsets, longest: self.longest.min(maximum), positions }
+    }
+
     /// The positions of all rows with every row cut or filled up to `length`: position `row * length + i` is the row's i-th, without
     /// ids or with zeros where the row is shorter.
     #[must_use]
@@ -133,6 +154,20 @@ impl SequenceColumn {
         }
         DenseColumn { width, values }
     }
+}
+
+/// Some rows of a column, in the order given.
+fn some_rows(column: &IdColumn, rows: impl Iterator<Item = usize>) -> IdColumn {
+    let mut some = IdColumn { offsets: vec![0], ids: Vec::new(), weights: column.weights.as_ref().map(|_| Vec::new()) };
+    for row in rows {
+        let span = column.offsets[row] as usize..column.offsets[row + 1] as usize;
+        some.ids.extend_from_slice(&column.ids[span.clone()]);
+        if let (Some(weights), Some(all)) = (&mut some.weights, &column.weights) {
+            weights.extend_from_slice(&all[span]);
+        }
+        some.offsets.push(some.ids.len() as u32);
+    }
+    some
 }
 
 /// The raw text of one input column: row `i` is `bytes[offsets[i]..offsets[i + 1]]`.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{ids, pipeline, sequences, transform, weights};
+use common::{dense, ids, pipeline, sequences, transform, weights};
 use proptest::prelude::*;
 use rankmill_data::{Column, FeatureKind, FeatureSet, Positions, SequenceColumn};
 use rankmill_kernels::fingerprint::{fingerprint_cat64, fingerprint64, hash_bucket};
@@ -196,6 +196,20 @@ fn specs_of_sequences() {
 }
 
 #[test]
+fn expressions_over_fields_of_all_types() {
+    let lines = [&b"1\t3\t0.1\ttrue\t 2.5"[..], b"1\t\t\t\t1e3"];
+    let fields = "label:INT32 n:INT64 x:FLOAT b:BOOL s:STRING";
+    let features = [
+        "feature_type: ExprFeature input_names: 'n' input_names: 's' expression: 'n / 10.0 + s * 2'",
+        "feature_type: ExprFeature input_names: 'x' input_names: 'b' expression: '(x > 0.05) & (b == 1)'",
+    ];
+    let batch = transform(&pipeline(fields, "", &features), &lines).expect("good rows");
+    assert_eq!((dense(&batch.columns[0]), dense(&batch.columns[1])), (&[5.3f32, 2000.0][..], &[1.0f32, 0.0][..]));
+    let error = transform(&pipeline(fields, "", &features), &[b"1\t3\t0.1\ttrue\tone"]).expect_err("no number").to_string();
+    assert_eq!(error, "rows.tsv:1: field `s`: value \"one\" is not a DOUBLE: a number of at most 31 characters");
+}
+
+#[test]
 fn rows_that_are_refused() {
     let fields = "label:INT32 x:STRING k:STRING";
     for (feature, text, message) in [
@@ -253,6 +267,8 @@ fn settings_that_do_not_fit() {
         ("feature_type: SequenceFeature raw_input_dim: 2 input_names: 'x' sub_feature_type: RawFeature", "needs seq_multi_sep"),
         ("feature_type: SequenceFeature seq_multi_sep: ',' input_names: 'x' sub_feature_type: RawFeature", "set raw_input_dim"),
         ("feature_type: SequenceFeature sequence_length: 0 input_names: 'x' sub_feature_type: RawFeature", "must be from 1"),
+        ("feature_type: ExprFeature input_names: 'n' expression: 'n +'", "feature `f0`: "),
+        ("feature_type: ExprFeature input_names: 'n' expression: 'm + 1'", "`m` is none of the inputs n"),
         ("feature_type: PassThroughFeature input_names: 'x'", "makes no column"),
     ] {
         let pipeline = pipeline(fields, "", &[&format!("embedding_dim: 4 {feature}")]);

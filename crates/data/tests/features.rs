@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Files, dense, ids, pipeline, transform, weights};
+use common::{Files, dense, ids, pipeline, transform, transform_fields, weights};
 use rankmill_config::{Edits, Pipeline};
 use rankmill_data::{Combiner, FeatureKind, FeatureSet, Statistics};
 use rankmill_kernels::fingerprint::{fingerprint64, hash_bucket};
@@ -140,6 +140,13 @@ fn raw_feature_as_numbers() {
     check_dense("FLOAT", "min_val: 3 max_val: 3", &[("7", &[7.0])]);
     check_dense("FLOAT", "normalizer_fn: 'tf.math.log1p'", &[("0", &[0.0]), ("1", &[std::f32::consts::LN_2])]);
     check_dense("FLOAT", "normalizer_fn: 'tf.sqrt' max_val: 4", &[("1", &[0.5])]);
+    let several = |combiner: &str| format!("seq_multi_sep: ';' combiner: '{combiner}'");
+    check_dense("STRING", &several("sum"), &[("1;2;4", &[7.0]), ("", &[0.0]), (";3;", &[3.0])]);
+    check_dense("STRING", &several("mean"), &[("1;2;4", &[7.0 / 3.0])]);
+    check_dense("STRING", &several("max"), &[("1;-2;4", &[4.0]), ("-1;-2", &[-1.0])]);
+    let pairs = format!("{} raw_input_dim: 2 max_val: 2", several("min"));
+    check_dense("STRING", &pairs, &[("1|6;4|2", &[0.5, 1.0]), ("", &[0.0, 0.0]), ("4", &[2.0, 0.0])]);
+    check_dense("FLOAT", &several("max"), &[("3", &[3.0])]);
     let three = "raw_input_dim: 3 min_val: 1 max_val: 3";
     check_dense(
         "STRING",
@@ -197,6 +204,38 @@ fn specs_have_the_names_of_the_reference() {
         ]
     );
     assert_eq!(set.specs()[3].path, "feature_config.features[3]");
+}
+
+#[test]
+fn labels_that_are_computed() {
+    let data =
+        "label_fields: 'y' label_fields: 'n' extra_label_func { label_name: 'both' label_func: 'lambda l: l[\\'y\\'] * (l[\\'n\\'] > 1)' }";
+    let udf = "user_define_fn: 'tf.math.log1p'";
+    let text = |data: &str, udf: &str| {
+        format!(
+            "data_config {{ separator: ',' input_type: CSVInput {data} input_fields {{ input_name: 'y' input_type: FLOAT {udf} }}
+             input_fields {{ input_name: 'n' input_type: INT32 }} }}
+             feature_config {{ features {{ input_names: 'n' feature_type: RawFeature }} }}
+             model_config {{ feature_groups {{ group_name: 'a' feature_names: 'n' }} }}"
+        )
+    };
+    let pipeline = Pipeline::parse("test.config", &text(data, udf), &Edits::default()).expect("a good config");
+    let set = FeatureSet::new(&pipeline).expect("a good config");
+    assert_eq!(set.label_names(), ["y", "n", "both"]);
+    let batch = transform_fields(set, &[&["1", "2"], &["0", "5"], &["3", "1"]]);
+    let log = [1f32.ln_1p(), 0.0, 3f32.ln_1p()];
+    assert_eq!(batch.labels, [log.to_vec(), vec![2.0, 5.0, 1.0], vec![log[0], 0.0, 0.0]]);
+    for (data, udf, message) in [
+        (data, "user_define_fn: 'my.udf'", "`my.udf` is not known"),
+        (data, "user_define_fn: 'udf' user_define_fn_path: 'udf.py'", "files of Python are not run"),
+        ("label_fields: 'y' extra_label_func { label_name: 'y' label_func: 'lambda l: 1' }", "", "`y` is no new name"),
+        ("label_fields: 'y' extra_label_func { label_name: 'z' label_func: 'a.b' }", "", "write a lambda of the labels"),
+        ("label_fields: 'y' extra_label_func { label_name: 'z' label_func: 'lambda l: l[\\'n\\']' }", "", "`n` is none of y"),
+    ] {
+        let pipeline = Pipeline::parse("test.config", &text(data, udf), &Edits::default()).expect("a good config");
+        let problems = FeatureSet::new(&pipeline).expect_err(message).to_string();
+        assert!(problems.contains(message) && problems.starts_with("test.config:"), "{message}: {problems}");
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@ use rankmill_graph::Feed;
 use rankmill_kernels::ids::IdColumn;
 use rankmill_kernels::view::MatRef;
 
+use crate::feed_sequences::{FedSequences, SequenceSlot};
+
 /// Where a feature's column goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
@@ -14,8 +16,8 @@ pub(crate) enum Slot {
     Ids(usize),
     /// A dense matrix of this width.
     Dense(usize, usize),
-    /// A column of sequences.
-    Sequence(usize),
+    /// A column of sequences, of which [`FeedPlan`](crate::FeedPlan) makes what the graph reads.
+    Sequence(SequenceSlot),
 }
 
 /// A column that is made from the keys of a batch: losses compare rows by them.
@@ -70,10 +72,12 @@ impl BatchKeys {
 }
 
 /// The slots of all features: id columns and dense columns are counted apart, labels follow the dense columns, then the sample
-/// weights (empty if there are none), then the key columns.
+/// weights (empty if there are none), then the key columns. A sequence has the dense columns of [`SequenceSlot`]; its ids follow those of
+/// all other features.
 #[derive(Clone, Debug)]
 pub(crate) struct Slots {
     features: Vec<Slot>,
+    ids: usize,
     dense: usize,
     labels: usize,
 }
@@ -94,15 +98,21 @@ impl Slots {
                 }
                 FeatureKind::IdSequence { .. } | FeatureKind::DenseSequence { .. } => {
                     sequences += 1;
-                    Slot::Sequence(sequences - 1)
+                    dense += SequenceSlot::DENSE;
+                    Slot::Sequence(SequenceSlot { place: sequences - 1, dense: dense - SequenceSlot::DENSE })
                 }
             })
             .collect();
-        Slots { features, dense, labels }
+        Slots { features, ids, dense, labels }
     }
 
     pub(crate) fn feature(&self, index: usize) -> Slot {
         self.features[index]
+    }
+
+    /// The id slots of features that are no sequences: those of sequences follow.
+    pub(crate) fn ids(&self) -> usize {
+        self.ids
     }
 
     pub(crate) fn label(&self, index: usize) -> usize {
@@ -121,32 +131,36 @@ impl Slots {
 /// A batch as the graph reads it.
 pub struct BatchFeed<'a> {
     rows: usize,
+    lengths: &'a [usize],
     dense: Vec<MatRef<'a>>,
     ids: Vec<&'a IdColumn>,
     seed: u64,
 }
 
 impl<'a> BatchFeed<'a> {
-    /// The feed of a batch; `seed` is that of the step's random numbers.
-    pub fn new(batch: &'a FeatureBatch, keys: &'a BatchKeys, seed: u64) -> BatchFeed<'a> {
+    /// The feed of a batch, of its key columns, and of what [`FeedPlan::sequences`](crate::FeedPlan::sequences) made of its sequences;
+    /// `seed` is that of the step's random numbers.
+    pub fn new(batch: &'a FeatureBatch, keys: &'a BatchKeys, sequences: &'a FedSequences, seed: u64) -> BatchFeed<'a> {
         let mut dense = Vec::new();
         let mut ids = Vec::new();
+        let mut of_sequences = sequences.dense();
         for column in &batch.columns {
             match column {
                 Column::Ids(column) => ids.push(column),
                 Column::Dense(column) => dense.push(MatRef::new(&column.values, batch.rows, column.width)),
-                Column::Sequence(_) => {}
+                Column::Sequence(_) => dense.extend(of_sequences.next().into_iter().flatten()),
             }
         }
+        ids.extend(sequences.ids());
         let column = |values: &'a [f32]| MatRef::new(values, batch.rows, values.len() / batch.rows.max(1));
         dense.extend(batch.labels.iter().map(|values| column(values)));
         dense.push(column(batch.sample_weights.as_deref().unwrap_or_default()));
         dense.extend(keys.0.iter().map(|values| column(values)));
-        BatchFeed { rows: batch.rows, dense, ids, seed }
+        BatchFeed { rows: batch.rows, lengths: sequences.lengths(), dense, ids, seed }
     }
 
     /// The feed itself.
     pub fn feed(&self) -> Feed<'_> {
-        Feed { rows: self.rows, lengths: &[], dense: &self.dense, ids: &self.ids, seed: self.seed }
+        Feed { rows: self.rows, lengths: self.lengths, dense: &self.dense, ids: &self.ids, seed: self.seed }
     }
 }

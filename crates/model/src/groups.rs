@@ -2,6 +2,7 @@
 
 use rankmill_config::{Diagnostic, FeatureGroup, GroupFeature, Pipeline, did_you_mean, proto};
 use rankmill_data::{FeatureKind, FeatureSet, FeatureSpec};
+use rankmill_graph::ops::concat::Concat;
 use rankmill_graph::ops::leaf::DenseInput;
 use rankmill_graph::ops::lookup::{Combiner, Lookup};
 use rankmill_graph::ops::reduce::HalfSquareSum;
@@ -12,16 +13,19 @@ use rankmill_nn::layers::Tensors;
 use rankmill_nn::layers::scope::Builder;
 
 use crate::feed::{Slot, Slots};
+use crate::feed_sequences::FeedPlan;
 
 /// What feature groups need, and what building them leaves behind.
 pub(crate) struct Groups<'a> {
-    pipeline: &'a Pipeline,
-    features: &'a FeatureSet,
-    slots: &'a Slots,
+    pub(crate) pipeline: &'a Pipeline,
+    pub(crate) features: &'a FeatureSet,
+    pub(crate) slots: &'a Slots,
     /// Half the sum of squares of every embedding output (EasyRec behaviour 24), where regularisation wants them.
     pub(crate) squares: Vec<Value>,
     /// The tensor of each group as EasyRec concatenates it, before any normalisation.
     pub(crate) tensors: Vec<(String, Value)>,
+    /// What the graph reads of the sequences of a batch.
+    pub(crate) feed: FeedPlan,
 }
 
 /// The columns of a group, before any normalisation.
@@ -36,14 +40,15 @@ pub(crate) struct GroupColumns {
 }
 
 /// A column of a group.
-struct Member {
-    value: Value,
-    is_embedding: bool,
+pub(crate) struct Member {
+    pub(crate) value: Value,
+    pub(crate) is_embedding: bool,
 }
 
 impl<'a> Groups<'a> {
     pub(crate) fn new(pipeline: &'a Pipeline, features: &'a FeatureSet, slots: &'a Slots) -> Groups<'a> {
-        Groups { pipeline, features, slots, squares: Vec::new(), tensors: Vec::new() }
+        let feed = FeedPlan::new(features.specs());
+        Groups { pipeline, features, slots, squares: Vec::new(), tensors: Vec::new(), feed }
     }
 
     /// Looks up the columns of group `name`, in tables of its own; `path` is the config place that asks for it. Tables of a wide group are
@@ -57,16 +62,18 @@ impl<'a> Groups<'a> {
     ) -> Result<GroupColumns, Diagnostic> {
         let groups = self.pipeline.feature_groups();
         let group = find(self.pipeline, &groups, name, path)?;
-        if !group.config.sequence_features.is_empty() {
-            let path = format!("{}.sequence_features[0]", group.path);
-            return Err(self.pipeline.error(&path, "sequence groups are not supported yet"));
-        }
         let wide = group.config.wide_deep() == proto::WideOrDeep::Wide;
         let scope = builder.unique("input_layer");
         let mut members = Vec::with_capacity(group.features.len());
+        let mut known = Vec::with_capacity(group.features.len());
+        let mut sequences = Vec::new();
         for feature in &group.features {
             let index = self.feature_index(name, feature)?;
             let spec = &self.features.specs()[index];
+            if spec.sequence.is_some() {
+                sequences.push(index);
+                continue;
+            }
             let width = if wide { wide_output_dim.unwrap_or(0) as usize } else { spec.embedding_dim };
             if wide && width == 0 && matches!(spec.kind, FeatureKind::Ids { .. }) {
                 let message = format!("the wide group `{name}` needs `wide_output_dim` in an input_layer block");
@@ -74,9 +81,24 @@ impl<'a> Groups<'a> {
             }
             let member = member(builder, &scope, spec, self.slots.feature(index), width, wide)
                 .map_err(|error| self.pipeline.error(&spec.path, error))?;
+            known.push((spec.name.clone(), member.value));
             members.push(member);
         }
-        let built = self.assemble(builder, name, &members);
+        if let Some(sequence) = sequences.first().filter(|_| wide) {
+            let message = format!("the wide group `{name}` can't hold the SequenceFeature `{}`", self.features.specs()[*sequence].name);
+            return Err(self.pipeline.error(path, message));
+        }
+        // Side by side they stand by the names of their columns, in the list in the order of the group (EasyRec behaviour 21).
+        let in_group = sequences.clone();
+        sequences.sort_by_key(|index| &self.features.specs()[*index].table_suffix);
+        let plain = members.len();
+        for index in &sequences {
+            members.push(self.combined_sequence(builder, &scope, *index)?);
+        }
+        let listed = in_group.iter().map(|index| plain + sequences.iter().position(|other| other == index).unwrap_or(0));
+        let order: Vec<usize> = (0..plain).chain(listed).collect();
+        let attention = self.attention_outputs(builder, group.config, &known, &group.path)?;
+        let built = self.assemble(builder, name, &members, &order, &attention);
         built.map_err(|error| self.pipeline.error(path, error.to_string()))
     }
 
@@ -102,6 +124,17 @@ impl<'a> Groups<'a> {
         Ok(Tensors::List(features))
     }
 
+    /// Whether the squares of embeddings count.
+    pub(crate) fn regularised(&self) -> bool {
+        self.pipeline.proto.model_config.as_ref().is_some_and(|model| model.embedding_regularization() > 0.0)
+    }
+
+    /// The index of a feature that is named at `path`.
+    pub(crate) fn feature(&self, name: &str, path: &str) -> Result<usize, Diagnostic> {
+        let index = self.features.specs().iter().position(|spec| spec.name == name);
+        index.ok_or_else(|| self.pipeline.error(path, format!("there is no feature `{name}` that could be built")))
+    }
+
     fn feature_index(&self, group: &str, feature: &GroupFeature) -> Result<usize, Diagnostic> {
         let index = self.features.specs().iter().position(|spec| spec.name == feature.name);
         index.ok_or_else(|| {
@@ -110,12 +143,20 @@ impl<'a> Groups<'a> {
         })
     }
 
-    fn assemble(&mut self, builder: &mut Builder, name: &str, members: &[Member]) -> Result<GroupColumns, GraphError> {
+    /// Puts the members side by side, and `attention` behind them; `order` is that of the members in the list of features.
+    fn assemble(
+        &mut self,
+        builder: &mut Builder,
+        name: &str,
+        members: &[Member],
+        order: &[usize],
+        attention: &[Value],
+    ) -> Result<GroupColumns, GraphError> {
         let mut s = builder.scope(&format!("{name} (feature group)"));
-        let features: Vec<Value> = members.iter().map(|member| member.value).collect();
-        let tensor = s.concat(&features)?;
+        let values: Vec<Value> = members.iter().map(|member| member.value).collect();
+        let mut tensor = s.concat(&values)?;
         self.tensors.push((name.to_owned(), tensor));
-        if self.pipeline.proto.model_config.as_ref().is_some_and(|model| model.embedding_regularization() > 0.0) {
+        if self.regularised() {
             if members.iter().all(|member| member.is_embedding) {
                 self.squares.push(s.add(HalfSquareSum, &[tensor])?);
             } else {
@@ -124,6 +165,10 @@ impl<'a> Groups<'a> {
                 }
             }
         }
+        if !attention.is_empty() {
+            tensor = s.add(Concat, &[&[tensor], attention].concat())?;
+        }
+        let features = order.iter().map(|at| values[*at]).chain(attention.iter().copied()).collect();
         Ok(GroupColumns { name: name.to_owned(), tensor, features })
     }
 }
@@ -135,7 +180,14 @@ fn find<'g>(pipeline: &Pipeline, groups: &'g [FeatureGroup<'g>], name: &str, pat
     })
 }
 
-fn member(builder: &mut Builder, scope: &str, spec: &FeatureSpec, slot: Slot, width: usize, wide: bool) -> Result<Member, String> {
+pub(crate) fn member(
+    builder: &mut Builder,
+    scope: &str,
+    spec: &FeatureSpec,
+    slot: Slot,
+    width: usize,
+    wide: bool,
+) -> Result<Member, String> {
     let text = |error: GraphError| error.to_string();
     let (slot, rows) = match (slot, &spec.kind) {
         (Slot::Ids(slot), FeatureKind::Ids { rows, .. }) => (slot, *rows),
@@ -143,24 +195,32 @@ fn member(builder: &mut Builder, scope: &str, spec: &FeatureSpec, slot: Slot, wi
             let value = builder.scope(scope).add(DenseInput { slot, width, axis: None }, &[]).map_err(text)?;
             return Ok(Member { value, is_embedding: false });
         }
-        _ => return Err(format!("the SequenceFeature `{}` is not supported in a feature group yet", spec.name)),
+        _ => unreachable!("sequences are no plain members"),
     };
     if width == 0 {
         return Err(format!("feature `{}` needs an embedding_dim", spec.name));
     }
-    let combiner = match spec.combiner {
-        _ if wide => Combiner::Sum,
-        rankmill_data::Combiner::Sum => Combiner::Sum,
-        rankmill_data::Combiner::Mean => Combiner::Mean,
-        rankmill_data::Combiner::SqrtN => Combiner::SquareRoot,
-    };
+    let table = spec.embedding_name.as_ref().unwrap_or(&spec.table_suffix);
+    let table = table_rows(builder, &format!("{scope}/{table}"), spec, rows, width)?;
+    let combiner = if wide { Combiner::Sum } else { combiner(spec) };
+    let value = builder.graph.add(Lookup { slot, combiner, axis: None }, &[table]).map_err(text)?;
+    Ok(Member { value, is_embedding: true })
+}
+
+/// The table of a feature, `[rows, width]`, with its variable in `scope`.
+pub(crate) fn table_rows(builder: &mut Builder, scope: &str, spec: &FeatureSpec, rows: usize, width: usize) -> Result<Value, String> {
     let initializer = match &spec.initializer {
         Some(config) => Initializer::from_config(config).map_err(|error| error.to_string())?,
         None => Initializer::embedding_default(width),
     };
-    let table = spec.embedding_name.as_ref().unwrap_or(&spec.table_suffix);
-    let mut s = builder.scope(&format!("{scope}/{table}"));
-    let table = s.parameter("embedding_weights", &[rows, width], initializer).map_err(text)?;
-    let value = s.add(Lookup { slot, combiner, axis: None }, &[table]).map_err(text)?;
-    Ok(Member { value, is_embedding: true })
+    builder.scope(scope).parameter("embedding_weights", &[rows, width], initializer).map_err(|error| error.to_string())
+}
+
+/// How the rows of several ids become one in a deep group.
+pub(crate) fn combiner(spec: &FeatureSpec) -> Combiner {
+    match spec.combiner {
+        rankmill_data::Combiner::Sum => Combiner::Sum,
+        rankmill_data::Combiner::Mean => Combiner::Mean,
+        rankmill_data::Combiner::SqrtN => Combiner::SquareRoot,
+    }
 }

@@ -3,6 +3,9 @@
 mod backbone;
 pub mod bundle;
 mod feed;
+mod feed_sequences;
+#[cfg(test)]
+mod group_tests;
 mod groups;
 mod input_layer;
 mod lambda;
@@ -12,11 +15,14 @@ mod models;
 mod parameters;
 mod predictions;
 mod predictor;
+mod sequences;
+mod target_attention;
 mod tasks;
 mod tensor;
 
 pub use backbone::BlockOutput;
 pub use feed::{BatchFeed, BatchKeys, KeyColumn, KeyForm};
+pub use feed_sequences::{FedSequences, FeedPlan};
 pub use model::{Model, Output, Purpose, Training};
 pub use parameters::{Parameter, ParameterError, Parameters};
 pub use predictor::{Predictor, Scorer, Scores};

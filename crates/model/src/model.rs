@@ -12,6 +12,7 @@ use rankmill_nn::layers::scope::{Builder, Mode, MovingUpdate};
 
 use crate::backbone::BlockOutput;
 use crate::feed::{KeyColumn, Slots};
+use crate::feed_sequences::FeedPlan;
 use crate::groups::Groups;
 use crate::losses::{self, LossTerms, add_all};
 use crate::models;
@@ -77,6 +78,8 @@ pub struct Model {
     pub losses: Vec<(String, Value)>,
     /// What training needs.
     pub training: Option<Training>,
+    /// What the graph reads of the sequences of a batch.
+    pub feed: FeedPlan,
     /// Which of the batch's keys the graph reads, and how.
     pub key_columns: Vec<KeyColumn>,
     /// The tensor of each feature group, before any normalisation.
@@ -172,10 +175,10 @@ fn build(pipeline: &Pipeline, features: &FeatureSet, purpose: Purpose) -> Result
         Purpose::Training => Some(training(&mut builder, &terms, &groups.squares, config).map_err(at_model)?),
         Purpose::Evaluation | Purpose::Prediction => None,
     };
-    let group_tensors = groups.tensors;
+    let Groups { tensors: group_tensors, feed, .. } = groups;
     let Builder { graph, initializers, taps, .. } = builder;
     let LossTerms { terms: losses, key_columns } = terms;
-    Ok(Model { graph, initializers, outputs, tasks, losses, training, key_columns, group_tensors, blocks, taps })
+    Ok(Model { graph, initializers, outputs, tasks, losses, training, feed, key_columns, group_tensors, blocks, taps })
 }
 
 /// The prediction of a click and a conversion: the product of both.
@@ -190,10 +193,9 @@ fn esmm_product(builder: &mut Builder, tasks: &[TaskConfig], outputs: &[Output])
 }
 
 fn refuse_unsupported(pipeline: &Pipeline, config: &proto::EasyRecModel) -> Result<(), Diagnostic> {
-    for (path, is_set) in [
-        ("model_config.variational_dropout", config.variational_dropout.is_some()),
-        ("model_config.ev_params", config.ev_params.is_some()),
-    ] {
+    for (path, is_set) in
+        [("model_config.variational_dropout", config.variational_dropout.is_some()), ("model_config.ev_params", config.ev_params.is_some())]
+    {
         if is_set {
             return Err(pipeline.error(path, "this part of the model is not supported yet"));
         }
@@ -201,12 +203,7 @@ fn refuse_unsupported(pipeline: &Pipeline, config: &proto::EasyRecModel) -> Resu
     Ok(())
 }
 
-fn training(
-    builder: &mut Builder,
-    terms: &LossTerms,
-    squares: &[Value],
-    config: &proto::EasyRecModel,
-) -> Result<Training, GraphError> {
+fn training(builder: &mut Builder, terms: &LossTerms, squares: &[Value], config: &proto::EasyRecModel) -> Result<Training, GraphError> {
     let mut penalties = Vec::new();
     let embeddings = match squares {
         [] => None,

@@ -108,7 +108,8 @@ impl Scorer {
     fn score(&mut self, parameters: &Parameters, weights: Weights, batch: &FeatureBatch) -> Scores {
         let views: Vec<MatRef<'_>> = self.sources.iter().map(|source| source.view(parameters)).collect();
         let keys = BatchKeys::new(&self.model.key_columns, batch);
-        self.executor.run(&views, weights, &BatchFeed::new(batch, &keys, 0).feed(), &self.pool);
+        let sequences = self.model.feed.sequences(batch);
+        self.executor.run(&views, weights, &BatchFeed::new(batch, &keys, &sequences, 0).feed(), &self.pool);
         let values = |value: Value| self.executor.value(value);
         Scores {
             columns: self.model.outputs.iter().map(|output| values(output.value).to_vec()).collect(),
@@ -154,7 +155,8 @@ impl Predictor {
     pub fn load(directory: &Path, pool: Arc<Pool>) -> Result<Predictor, BundleError> {
         let bundle = Bundle::open(directory)?;
         let features = FeatureSet::new(&bundle.pipeline).map_err(BundleError::Config)?;
-        let mut scorer = Scorer::new(&bundle.pipeline, &features, Purpose::Prediction, pool, Precision::F32).map_err(BundleError::Config)?;
+        let mut scorer =
+            Scorer::new(&bundle.pipeline, &features, Purpose::Prediction, pool, Precision::F32).map_err(BundleError::Config)?;
         let Bundle { pipeline, parameters, manifest, path } = bundle;
         scorer.with(&parameters).map_err(|error| BundleError::damaged(&path.join(VARIABLES_FILE), error))?;
         let global_step = manifest.global_step;

@@ -53,6 +53,7 @@ pub struct Trainer {
     losses: Vec<(String, Value)>,
     outputs: Vec<Output>,
     tasks: Vec<Task>,
+    feed: FeedPlan,
     key_columns: Vec<KeyColumn>,
     tables: Tables,
     group_tensors: Vec<(String, Value)>,
@@ -129,6 +130,7 @@ impl Trainer {
             losses: model.losses,
             outputs: model.outputs,
             tasks: model.tasks,
+            feed: model.feed,
             key_columns: model.key_columns,
             tables,
             block_tensors: if keep == Keep::Everything { block_tensors(&model.blocks) } else { Vec::new() },
@@ -252,7 +254,8 @@ impl Trainer {
     pub fn backward(&mut self, batch: &FeatureBatch) {
         let step_seed = self.seed ^ self.global_step.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let keys = BatchKeys::new(&self.key_columns, batch);
-        let feed = BatchFeed::new(batch, &keys, step_seed);
+        let sequences = self.feed.sequences(batch);
+        let feed = BatchFeed::new(batch, &keys, &sequences, step_seed);
         let feed = feed.feed();
         let start = Instant::now();
         self.tables.catch_up(feed.ids, &mut self.parameters, &mut self.slots, &self.pool);

@@ -27,6 +27,19 @@ pub(super) fn find(finder: &mut Finder<'_>) {
         }
     }
     shuffling(finder);
+    label_functions(finder);
+}
+
+/// EasyRec applies functions to the fields of labels only.
+fn label_functions(finder: &mut Finder<'_>) {
+    let Some(data) = &finder.pipeline.proto.data_config else { return };
+    for field in finder.pipeline.input_fields() {
+        if field.config.user_define_fn.is_some() && !data.label_fields.contains(&field.name) {
+            let message = format!("the `user_define_fn` of `{}` has no effect", field.name);
+            let path = format!("{}.user_define_fn", field.path);
+            finder.note_as("setting_without_effect", &path, message, "it is applied to label fields only", "remove it");
+        }
+    }
 }
 
 /// Features that some group, metric, loss or sampler names.
@@ -100,6 +113,19 @@ fn values(finder: &mut Finder<'_>, feature: &Feature<'_>) {
         let message = format!("`{name}` has min_val {} and max_val {}", config.min_val(), config.max_val());
         let field = if config.max_val.is_some() { "max_val" } else { "min_val" };
         finder.note("normalization_skipped", &format!("{path}.{field}"), message);
+    }
+    if config.feature_type() == FeatureType::ComboFeature && !config.combo_input_seps.is_empty() {
+        let joined = !config.combo_join_sep().is_empty();
+        if joined && config.combo_join_sep() != "_X_" {
+            let message = format!("`{name}` joins with \"_X_\", not {:?}", config.combo_join_sep());
+            finder.note("combo_join_sep_replaced", &format!("{path}.combo_join_sep"), message);
+        }
+        let mut cut = config.combo_input_seps.iter().map(|separator| !separator.is_empty());
+        if cut.clone().skip_while(|cut| *cut).any(|cut| cut) {
+            let first = cut.position(|cut| cut).unwrap_or(0);
+            let message = format!("`{name}` does not combine its inputs in the order of input_names");
+            finder.note("combo_inputs_reordered", &format!("{path}.combo_input_seps[{first}]"), message);
+        }
     }
     if config.feature_type() == FeatureType::IdFeature && config.input_names.len() > 1 {
         let message = format!("`{name}` has {} input_names", config.input_names.len());

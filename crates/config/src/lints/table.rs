@@ -16,7 +16,7 @@ const fn rule(name: &'static str, effect: &'static str, fix: &'static str) -> Li
 }
 
 /// All lints, by name.
-pub const LINTS: [LintRule; 24] = [
+pub const LINTS: [LintRule; 26] = [
     rule(
         "activation_is_linear",
         "EasyRec knows no activation of this name and silently uses none, so the layer is linear",
@@ -41,6 +41,16 @@ pub const LINTS: [LintRule; 24] = [
         "burnin_is_constant",
         "with burnin_learning_rate 0 the warm-up runs at the full learning rate",
         "set burnin_learning_rate above 0",
+    ),
+    rule(
+        "combo_inputs_reordered",
+        "inputs that are cut are combined before those that are not, whatever the order of input_names",
+        "list the inputs that are cut first",
+    ),
+    rule(
+        "combo_join_sep_replaced",
+        "with combo_input_seps TensorFlow 2 takes the separator for the operation's name and joins with `_X_`",
+        "set combo_join_sep to `_X_`, or remove it to combine fingerprints",
     ),
     rule("duplicate_scalar", "when a value is set twice, the last one wins and the first is forgotten", "remove one of them"),
     rule(

@@ -110,15 +110,13 @@ fn has_rows(config: &FeatureConfig) -> bool {
 
 fn kinds(check: &mut Check<'_>, feature: &Feature<'_>) {
     let config = &feature.config;
-    if !matches!(config.combiner(), "sum" | "mean" | "sqrtn") {
+    // Several numbers in a field are pooled by other combiners than the rows of tables.
+    let pools = config.feature_type() == FeatureType::RawFeature && config.seq_multi_sep.is_some();
+    let combiners: &[&str] = if pools { &["sum", "mean", "max", "min"] } else { &["sum", "mean", "sqrtn"] };
+    if !combiners.contains(&config.combiner()) {
         let message = format!("`{}` is no combiner", config.combiner());
-        check.report_unknown(
-            &format!("{}.combiner", feature.path),
-            message,
-            config.combiner(),
-            ["sum", "mean", "sqrtn"],
-            "expected one of sum, mean, sqrtn",
-        );
+        let expected = format!("expected one of {}", combiners.join(", "));
+        check.report_unknown(&format!("{}.combiner", feature.path), message, config.combiner(), combiners.iter().copied(), &expected);
     }
     if config.feature_type() == FeatureType::ExprFeature && config.expression().is_empty() {
         check.error(&feature.path, format!("the ExprFeature `{}` has no `expression`", feature.name), "");

@@ -1,12 +1,16 @@
 //! From a `FeatureConfig` to a feature that runs: which settings apply, and which do not fit together.
 
+use std::ops::Range;
+
+use rankmill_config::expression::ExpressionError;
 use rankmill_config::proto;
 use rankmill_config::proto::dataset_config::FieldType;
 
 use super::Feature;
+use super::formula::Formula;
 use super::id::IdFeature;
 use super::ids::IdRule;
-use super::raw::{NORMALIZERS, RawFeature, RawOutput, normalizer};
+use super::raw::{Pooling, RawFeature, RawOutput};
 use super::split::Separator;
 use super::tag::{TagFeature, Weights};
 use super::vocabulary;
@@ -36,11 +40,18 @@ pub(crate) struct Built {
 pub(crate) struct Problem {
     pub(crate) setting: &'static str,
     pub(crate) message: String,
+    /// The bytes of the setting's text that are wrong, where not all of it is.
+    pub(crate) span: Option<Range<usize>>,
 }
 
 impl Problem {
+    /// Something wrong with a part of a setting's text.
+    pub(crate) fn within(setting: &'static str, error: ExpressionError) -> Problem {
+        Problem { setting, message: error.message, span: Some(error.span) }
+    }
+
     pub(crate) fn at(setting: &'static str, message: impl Into<String>) -> Problem {
-        Problem { setting, message: message.into() }
+        Problem { setting, message: message.into(), span: None }
     }
 }
 
@@ -110,17 +121,16 @@ pub(crate) fn raw_feature(declaration: &Declaration<'_>) -> Result<Built, Proble
     if width > 1 && declaration.inputs[0] != FieldType::String {
         return Err(Problem::at("raw_input_dim", "more than one number needs a STRING input"));
     }
-    let normalizer = match &config.normalizer_fn {
-        None => None,
-        Some(function) => Some(normalizer(function).ok_or_else(|| {
-            let known: Vec<_> = NORMALIZERS.iter().map(|(name, _)| *name).collect();
-            Problem::at("normalizer_fn", format!("`{function}` is not known; expected one of {}", known.join(", ")))
-        })?),
+    let normalizer = match config.normalizer_fn() {
+        "" => None,
+        function => Some(Formula::of_one(function).map_err(|error| Problem::within("normalizer_fn", error))?),
     };
     let (low, high) = (config.min_val(), config.max_val());
     let range = (high > low).then_some((low as f32, (high - low) as f32));
-    let combiner = combiner(declaration)?;
+    let several = several(declaration)?;
     let boundaries = boundaries(config)?;
+    let has_table = !boundaries.is_empty() || (declaration.deep && config.embedding_dim() > 0);
+    let combiner = if several.is_some() && !has_table { Combiner::Sum } else { combiner(declaration)? };
     let (output, table_suffix) = if !boundaries.is_empty() {
         (RawOutput::Buckets(boundaries), format!("{name}_bucketized_embedding"))
     } else {
@@ -136,11 +146,23 @@ pub(crate) fn raw_feature(declaration: &Declaration<'_>) -> Result<Built, Proble
         return Err(Problem::at("embedding_dim", "buckets in a deep group need an embedding_dim above 0"));
     }
     let input = config.input_names[0].clone();
-    let feature = RawFeature { input, width, separator: Separator::new(config.separator()), range, normalizer, output };
+    let feature = RawFeature { input, width, separator: Separator::new(config.separator()), several, range, normalizer, output };
     if feature.table_rows().is_some_and(|rows| rows > u32::MAX as usize) {
         return Err(Problem::at("raw_input_dim", "raw_input_dim * (boundaries + 1) must fit 32 bits"));
     }
     Ok(Built { feature: Feature::Raw(feature), combiner, table_suffix })
+}
+
+/// Where the text of a raw feature is cut into several numbers, and how they are pooled.
+fn several(declaration: &Declaration<'_>) -> Result<Option<(Separator, Pooling)>, Problem> {
+    let config = declaration.config;
+    let (Some(separator), Some(combiner), FieldType::String) = (&config.seq_multi_sep, &config.combiner, declaration.inputs[0]) else {
+        return Ok(None);
+    };
+    let Some(pooling) = Pooling::from_name(combiner) else {
+        return Err(Problem::at("combiner", format!("several numbers have no `{combiner}`; expected sum, mean, max or min")));
+    };
+    Ok(Some((Separator::new(separator), pooling)))
 }
 
 /// The sorted boundaries of a raw feature; none if it has no buckets.

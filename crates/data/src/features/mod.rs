@@ -2,7 +2,10 @@
 
 mod build;
 mod combo;
+mod expr;
 mod fields;
+mod formula;
+mod function;
 mod id;
 mod ids;
 mod lookup;
@@ -31,6 +34,7 @@ pub(crate) enum Feature {
     Combo(combo::ComboFeature),
     Lookup(lookup::LookupFeature),
     Sequence(sequence::SequenceFeature),
+    Expr(expr::ExprFeature),
 }
 
 /// What a feature reads.
@@ -54,7 +58,7 @@ fn build(declaration: &Declaration<'_>) -> Result<build::Built, build::Problem> 
         FeatureType::PassThroughFeature => {
             Err(build::Problem::at("feature_type", "a PassThroughFeature makes no column of a model; only metrics and samplers name it"))
         }
-        FeatureType::ExprFeature => Err(build::Problem::at("feature_type", "ExprFeature is not supported yet")),
+        FeatureType::ExprFeature => expr::build(declaration),
     }
 }
 
@@ -72,6 +76,7 @@ impl Feature {
             Feature::Combo(feature) => ids(feature.rows(), false),
             Feature::Lookup(feature) => ids(feature.rule.rows(), false),
             Feature::Sequence(feature) => feature.kind(),
+            Feature::Expr(_) => FeatureKind::Dense { width: 1 },
         }
     }
 
@@ -88,6 +93,10 @@ impl Feature {
             Feature::Sequence(feature) => {
                 let (column, counts) = feature.transform(values[0], rows, empty, errors);
                 (Column::Sequence(column), counts)
+            }
+            Feature::Expr(feature) => {
+                let (column, counts) = feature.transform(values, rows, errors);
+                (Column::Dense(column), counts)
             }
         }
     }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use rankmill_config::expression::ExpressionError;
 use rankmill_config::proto::{self, WideOrDeep, dataset_config::FieldType};
 use rankmill_config::{Diagnostic, Diagnostics, Feature as Declared, Pipeline, did_you_mean};
 
 use super::FeatureSet;
 use super::build::{Built, Declaration};
 use super::fields::{EmptyNumbers, Field, FieldDefault, Parsed};
+use super::formula::Formula;
 use super::set::{Label, OnError, PlannedFeature};
 use super::split::Separator;
 use crate::batch::{FeatureKind, FeatureSpec, SequenceSpec};
@@ -33,14 +35,17 @@ pub(super) fn feature_set(pipeline: &Pipeline) -> Result<FeatureSet, Diagnostics
         planner.problem("data_config", "declares no input_fields");
     }
     planner.read_fields(data);
-    planner.refuse_unsupported(data);
+    if data.sampler.is_some() {
+        planner.problem("data_config", "negative samplers are not supported yet");
+    }
     let usages = planner.usages();
     let mut set = FeatureSet {
         specs: Vec::new(),
         features: Vec::new(),
         fields: Vec::new(),
         labels: Vec::new(),
-        label_names: data.label_fields.clone(),
+        computed_labels: Vec::new(),
+        label_names: Vec::new(),
         sample_weight: None,
         key_names: Vec::new(),
         keys: Vec::new(),
@@ -105,20 +110,6 @@ impl Planner<'_> {
             }
             let default = default.unwrap_or(FieldDefault::Integer(0));
             self.fields.push(Field { column, name: input.name, kind, default, empty_numbers });
-        }
-    }
-
-    fn refuse_unsupported(&mut self, data: &proto::DatasetConfig) {
-        if data.sampler.is_some() {
-            self.problem("data_config", "negative samplers are not supported yet");
-        }
-        if !data.extra_label_func.is_empty() {
-            self.problem("data_config.extra_label_func[0]", "is not supported yet");
-        }
-        for (at, input) in data.input_fields.iter().enumerate() {
-            if input.user_define_fn.is_some() {
-                self.problem(&format!("data_config.input_fields[{at}].user_define_fn"), "is not supported yet");
-            }
         }
     }
 
@@ -190,7 +181,11 @@ impl Planner<'_> {
             Ok(built) => built,
             Err(problem) => {
                 let place = if problem.setting.is_empty() { path.clone() } else { format!("{path}.{}", problem.setting) };
-                self.problem(&place, format!("feature `{}`: {}", feature.name, problem.message));
+                let message = format!("feature `{}`: {}", feature.name, problem.message);
+                self.problems.push(match problem.span {
+                    Some(span) => self.pipeline.error_within(&place, span, message),
+                    None => self.pipeline.error(&place, message),
+                });
                 return;
             }
         };
@@ -220,7 +215,11 @@ impl Planner<'_> {
     }
 
     fn add_labels(&mut self, data: &proto::DatasetConfig, set: &mut FeatureSet) {
+        let computed = |name: &String| data.extra_label_func.iter().any(|label| label.label_name() == name);
         for (at, name) in data.label_fields.iter().enumerate() {
+            if computed(name) && self.fields.iter().all(|field| field.name != *name) {
+                continue;
+            }
             let Some(field) = self.field(name, &format!("data_config.label_fields[{at}]")) else {
                 continue;
             };
@@ -236,8 +235,55 @@ impl Planner<'_> {
                 }
                 None => Separator::None,
             };
-            set.labels.push(Label { field, width, separator });
+            let function = self.label_function(name);
+            set.label_names.push(name.clone());
+            set.labels.push(Label { field, width, separator, function });
         }
+        self.add_computed_labels(data, set);
+    }
+
+    /// The `user_define_fn` of a label's field.
+    fn label_function(&mut self, name: &str) -> Option<Formula> {
+        let pipeline = self.pipeline;
+        let input = pipeline.input_fields().into_iter().find(|input| input.name == name)?;
+        let text = input.config.user_define_fn.as_ref()?;
+        if input.config.user_define_fn_path.is_some() {
+            let message = "files of Python are not run; name a function of TensorFlow in user_define_fn, or write a lambda there";
+            self.problem(&format!("{}.user_define_fn_path", input.path), message);
+            return None;
+        }
+        let found = Formula::of_one(text);
+        found.map_err(|error| self.within(&format!("{}.user_define_fn", input.path), error)).ok()
+    }
+
+    /// The labels of `extra_label_func`: formulas over the labels before them.
+    fn add_computed_labels(&mut self, data: &proto::DatasetConfig, set: &mut FeatureSet) {
+        for (at, label) in data.extra_label_func.iter().enumerate() {
+            let path = format!("data_config.extra_label_func[{at}]");
+            let name = label.label_name();
+            if name.is_empty() || set.label_names.iter().any(|known| known == name) {
+                self.problem(&format!("{path}.label_name"), format!("`{name}` is no new name of a label"));
+                continue;
+            }
+            if let Some(wide) = set.labels.iter().position(|label| label.width > 1) {
+                let message = format!("labels are computed from single numbers, but `{}` has several", set.label_names[wide]);
+                self.problem(&path, message);
+                continue;
+            }
+            let names: Vec<&str> = set.label_names.iter().map(String::as_str).collect();
+            match Formula::of_entries(label.label_func(), &names) {
+                Ok(formula) => {
+                    set.computed_labels.push(formula);
+                    set.label_names.push(name.to_string());
+                }
+                Err(error) => self.within(&format!("{path}.label_func"), error),
+            }
+        }
+    }
+
+    /// Notes what is wrong with a part of the text at a path.
+    fn within(&mut self, path: &str, error: ExpressionError) {
+        self.problems.push(self.pipeline.error_within(path, error.span, error.message));
     }
 
     fn add_sample_weight(&mut self, data: &proto::DatasetConfig, set: &mut FeatureSet) {

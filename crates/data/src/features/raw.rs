@@ -1,5 +1,8 @@
 //! `RawFeature`: numbers, as they are, in buckets, or as weights of embeddings (EasyRec behaviour 14).
 //!
+//! With `seq_multi_sep` and `combiner` the field holds several numbers, which are pooled: sum, mean, max or min. (A row without any is
+//! 0; EasyRec loses it if it is the last of its batch.)
+//!
 //! x = the field's number(s) in f32; `(x - min_val) / (max_val - min_val)` if max_val > min_val; then `normalizer_fn`.
 //! - `boundaries`, or `num_buckets` n > 1 with max_val > min_val (boundaries k/n, k = 0 .. n-1): the bucket is the number of
 //!   boundaries ≤ x, NaN is in the last one; the i-th of several numbers has the ids from i * (boundaries + 1).
@@ -9,6 +12,7 @@
 use rankmill_kernels::ids::IdColumn;
 
 use super::fields::{RowErrors, Values};
+use super::formula::Formula;
 use super::split::Separator;
 use super::tag::with_weights;
 use crate::batch::{Column, Combiner, DenseColumn, FeatureCounts};
@@ -22,10 +26,21 @@ pub(crate) struct RawFeature {
     /// Numbers per row: `raw_input_dim`.
     pub(crate) width: usize,
     pub(crate) separator: Separator,
+    /// Where a text is cut into several numbers (or several times `width` numbers), and what becomes of them.
+    pub(crate) several: Option<(Separator, Pooling)>,
     /// `min_val` and `max_val - min_val`.
     pub(crate) range: Option<(f32, f32)>,
-    pub(crate) normalizer: Option<Function>,
+    pub(crate) normalizer: Option<Formula>,
     pub(crate) output: RawOutput,
+}
+
+/// How several numbers become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pooling {
+    Sum,
+    Mean,
+    Max,
+    Min,
 }
 
 /// What becomes of the numbers.
@@ -36,58 +51,6 @@ pub(crate) enum RawOutput {
     Buckets(Vec<f32>),
     /// Ids 0 .. width with the numbers as weights.
     Weights(Combiner),
-}
-
-/// A function of one number.
-pub(crate) type Function = fn(f32) -> f32;
-
-/// The functions that `normalizer_fn` may name; TensorFlow has each under several paths.
-pub(crate) const NORMALIZERS: [(&str, Function); 22] = [
-    ("tf.math.log1p", f32::ln_1p),
-    ("tf.log1p", f32::ln_1p),
-    ("tf.math.log", f32::ln),
-    ("tf.log", f32::ln),
-    ("tf.math.sqrt", f32::sqrt),
-    ("tf.sqrt", f32::sqrt),
-    ("tf.math.tanh", f32::tanh),
-    ("tf.tanh", f32::tanh),
-    ("tf.nn.tanh", f32::tanh),
-    ("tf.math.sigmoid", sigmoid),
-    ("tf.sigmoid", sigmoid),
-    ("tf.nn.sigmoid", sigmoid),
-    ("tf.math.exp", f32::exp),
-    ("tf.exp", f32::exp),
-    ("tf.math.abs", f32::abs),
-    ("tf.abs", f32::abs),
-    ("tf.math.square", square),
-    ("tf.square", square),
-    ("tf.nn.relu", relu),
-    ("tf.math.sign", sign),
-    ("tf.sign", sign),
-    ("tf.math.expm1", f32::exp_m1),
-];
-
-/// The function of that name.
-pub(crate) fn normalizer(name: &str) -> Option<Function> {
-    let name = name.strip_prefix("tensorflow.").map_or_else(|| name.to_string(), |rest| format!("tf.{rest}"));
-    NORMALIZERS.iter().find(|(known, _)| *known == name).map(|(_, function)| *function)
-}
-
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-fn square(x: f32) -> f32 {
-    x * x
-}
-
-fn relu(x: f32) -> f32 {
-    if x.is_nan() { x } else { x.max(0.0) }
-}
-
-/// -1, 0 or 1; NaN stays NaN.
-fn sign(x: f32) -> f32 {
-    if x == 0.0 || x.is_nan() { x } else { x.signum() }
 }
 
 impl RawFeature {
@@ -112,8 +75,8 @@ impl RawFeature {
         if let Some((low, span)) = self.range {
             numbers.iter_mut().for_each(|x| *x = (*x - low) / span);
         }
-        if let Some(normalizer) = self.normalizer {
-            numbers.iter_mut().for_each(|x| *x = normalizer(*x));
+        if let Some(normalizer) = &self.normalizer {
+            numbers = normalizer.evaluate(&[&numbers], numbers.len());
         }
         let column = match &self.output {
             RawOutput::Dense => Column::Dense(DenseColumn { width: self.width, values: numbers }),
@@ -147,30 +110,82 @@ impl RawFeature {
             if text.is_empty() {
                 counts.missing += 1;
             }
-            if self.width == 1 {
-                numbers.push(parse_float32(text).unwrap_or_else(|| {
-                    let rule = if text.is_empty() { Rule::EmptyNumber } else { Rule::NotFloat };
-                    errors.push(at, &self.input, text, rule);
-                    0.0
-                }));
-                continue;
-            }
-            let mut found = 0;
-            self.separator.parts(text, |part| {
-                found += 1;
-                if found <= self.width {
-                    numbers.push(parse_float32(part).unwrap_or_else(|| {
-                        errors.push(at, &self.input, text, Rule::ElementNotNumber { number: shown(part) });
-                        0.0
-                    }));
+            match &self.several {
+                Some((separator, pooling)) => {
+                    let first = numbers.len();
+                    let mut count = 0;
+                    separator.parts(text, |part| {
+                        count += 1;
+                        self.read_numbers(at, part, count * self.width + first, &mut numbers, errors);
+                    });
+                    let pooled = pooling.pool(&numbers[first..], self.width);
+                    numbers.truncate(first);
+                    numbers.extend(pooled);
                 }
-            });
-            if found > self.width {
-                errors.push(at, &self.input, text, Rule::TooManyNumbers { allowed: self.width, found });
+                None => self.read_numbers(at, text, (at + 1) * self.width, &mut numbers, errors),
             }
-            numbers.resize((at + 1) * self.width, 0.0);
         }
         numbers
+    }
+
+    /// Adds the `width` numbers of a text, so that there are `end` of them.
+    fn read_numbers(&self, at: usize, text: &[u8], end: usize, numbers: &mut Vec<f32>, errors: &mut RowErrors<'_>) {
+        if self.width == 1 {
+            numbers.push(parse_float32(text).unwrap_or_else(|| {
+                let rule = if text.is_empty() { Rule::EmptyNumber } else { Rule::NotFloat };
+                errors.push(at, &self.input, text, rule);
+                0.0
+            }));
+            return;
+        }
+        let mut found = 0;
+        self.separator.parts(text, |part| {
+            found += 1;
+            if found <= self.width {
+                numbers.push(parse_float32(part).unwrap_or_else(|| {
+                    errors.push(at, &self.input, text, Rule::ElementNotNumber { number: shown(part) });
+                    0.0
+                }));
+            }
+        });
+        if found > self.width {
+            errors.push(at, &self.input, text, Rule::TooManyNumbers { allowed: self.width, found });
+        }
+        numbers.resize(end, 0.0);
+    }
+}
+
+impl Pooling {
+    /// The pooling that `combiner` names.
+    pub(crate) fn from_name(name: &str) -> Option<Pooling> {
+        Some(match name {
+            "sum" => Pooling::Sum,
+            "mean" => Pooling::Mean,
+            "max" => Pooling::Max,
+            "min" => Pooling::Min,
+            _ => return None,
+        })
+    }
+
+    /// Pools numbers that stand `width` apart; zeros if there are none.
+    fn pool(self, numbers: &[f32], width: usize) -> Vec<f32> {
+        let mut rows = numbers.chunks_exact(width);
+        let Some(first) = rows.next() else { return vec![0.0; width] };
+        let mut pooled = first.to_vec();
+        for row in rows {
+            for (all, x) in pooled.iter_mut().zip(row) {
+                *all = match self {
+                    Pooling::Sum | Pooling::Mean => *all + x,
+                    Pooling::Max => all.max(*x),
+                    Pooling::Min => all.min(*x),
+                };
+            }
+        }
+        if self == Pooling::Mean {
+            let count = (numbers.len() / width) as f32;
+            pooled.iter_mut().for_each(|x| *x /= count);
+        }
+        pooled
     }
 }
 

@@ -9,6 +9,7 @@ use rankmill_kernels::fingerprint::{Decimal, fingerprint64};
 
 use super::Inputs;
 use super::fields::{Field, LiveRows, Parsed, RowErrors, Values, integer_fingerprints};
+use super::formula::Formula;
 use super::plan;
 use super::split::Separator;
 use crate::batch::{FeatureBatch, FeatureSpec, KeptColumn, Observed};
@@ -23,6 +24,8 @@ pub struct FeatureSet {
     pub(super) features: Vec<PlannedFeature>,
     pub(super) fields: Vec<Field>,
     pub(super) labels: Vec<Label>,
+    /// Labels that are computed from the others, which they follow.
+    pub(super) computed_labels: Vec<Formula>,
     pub(super) label_names: Vec<String>,
     pub(super) sample_weight: Option<usize>,
     pub(super) key_names: Vec<String>,
@@ -56,6 +59,8 @@ pub(super) struct Label {
     /// Values per row: `label_dim`.
     pub(super) width: usize,
     pub(super) separator: Separator,
+    /// What its values become: `user_define_fn`.
+    pub(super) function: Option<Formula>,
 }
 
 impl FeatureSet {
@@ -74,7 +79,7 @@ impl FeatureSet {
         &self.specs
     }
 
-    /// The names of the label fields, in the order of [`FeatureBatch::labels`].
+    /// The names of the label fields and then of the labels of `extra_label_func`, in the order of [`FeatureBatch::labels`].
     #[must_use]
     pub fn label_names(&self) -> &[String] {
         &self.label_names
@@ -158,9 +163,20 @@ impl FeatureSet {
             columns.push(column);
             observed.features.push(counts);
         }
-        let labels = self.labels.iter().map(|label| self.numbers(label, values(label.field), errors)).collect();
+        let mut labels: Vec<Vec<f32>> = Vec::with_capacity(self.labels.len() + self.computed_labels.len());
+        for label in &self.labels {
+            let numbers = self.numbers(label, values(label.field), errors);
+            labels.push(match &label.function {
+                Some(function) => function.evaluate(&[&numbers], numbers.len()),
+                None => numbers,
+            });
+        }
+        for formula in &self.computed_labels {
+            let columns: Vec<&[f32]> = labels.iter().map(Vec::as_slice).collect();
+            labels.push(formula.evaluate(&columns, live.len()));
+        }
         let weight = |field| {
-            let label = Label { field, width: 1, separator: Separator::None };
+            let label = Label { field, width: 1, separator: Separator::None, function: None };
             self.numbers(&label, values(field), errors)
         };
         let sample_weights = self.sample_weight.map(weight);

@@ -45,6 +45,15 @@ pub(crate) fn transform(pipeline: &Pipeline, lines: &[&[u8]]) -> Result<FeatureB
     features.transform(&rows)
 }
 
+/// The batch of rows that are cut into fields already.
+pub(crate) fn transform_fields(mut features: FeatureSet, rows: &[&[&str]]) -> FeatureBatch {
+    let mut raw = RawRows::new(features.field_names().len(), Arc::from([]));
+    for row in rows {
+        raw.push_fields(row.iter().map(|field| field.as_bytes()), Origin::default()).expect("as many fields");
+    }
+    features.transform(&raw).expect("good rows")
+}
+
 /// The ids of each row of a column.
 pub(crate) fn ids(column: &Column) -> Vec<Vec<u32>> {
     let Column::Ids(column) = column else { panic!("a dense column: {column:?}") };

@@ -38,3 +38,4 @@ pub mod sessions;
 pub mod softmax;
 pub mod sum;
 pub mod unary;
+pub mod windows;

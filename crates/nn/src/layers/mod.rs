@@ -28,6 +28,7 @@ pub mod registry;
 mod reshaping;
 pub mod scope;
 mod se_net;
+pub mod text_cnn;
 
 use rankmill_config::SettingError;
 use rankmill_graph::{GraphError, Value};
@@ -106,6 +107,16 @@ impl LayerError {
     /// An error of the component as a whole.
     pub fn message(message: impl Into<String>) -> LayerError {
         LayerError::field("", message)
+    }
+
+    /// The same error of a part of a larger component.
+    #[must_use]
+    pub fn inside(self, part: &str) -> LayerError {
+        match self {
+            LayerError::Setting { field, message } if field.is_empty() => LayerError::field(part, message),
+            LayerError::Setting { field, message } => LayerError::field(&format!("{part}.{field}"), message),
+            LayerError::Graph(error) => LayerError::Graph(error),
+        }
     }
 }
 
