@@ -13,7 +13,7 @@ use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pages::filled;
 use rankmill_kernels::pool::Pool;
 use rankmill_model::{
-    BatchFeed, BatchKeys, BlockOutput, KeyColumn, Model, Output, Parameter, ParameterError, Parameters, Purpose, Task, Training,
+    BatchFeed, BatchKeys, BlockOutput, FeedPlan, KeyColumn, Model, Output, Parameter, ParameterError, Parameters, Purpose, Task, Training,
 };
 use rankmill_nn::layers::Tensors;
 use rankmill_nn::layers::scope::Moment;
