@@ -87,7 +87,9 @@ impl Op for Unary {
         let dx = match self {
             Unary::Scale(factor) => backward.add(Unary::Scale(*factor), &[upstream])?,
             Unary::Copy => upstream,
-            Unary::Square | Unary::Absolute | Unary::Log(_) | Unary::LogOdds => backward.add(UnaryGradient(*self), &[inputs[0], upstream])?,
+            Unary::Square | Unary::Absolute | Unary::Log(_) | Unary::LogOdds => {
+                backward.add(UnaryGradient(*self), &[inputs[0], upstream])?
+            }
             Unary::Relu | Unary::Sigmoid | Unary::Tanh | Unary::Exp => backward.add(UnaryGradient(*self), &[output, upstream])?,
         };
         Ok(vec![Some(dx)])
