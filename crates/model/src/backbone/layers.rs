@@ -99,7 +99,7 @@ impl Backbone<'_> {
         Ok(output)
     }
 
-    fn layer(&self, builder: &mut Builder, scope: &str, layer: Layer<'_>, input: Tensors, path: &str) -> Result<Tensors, Diagnostic> {
+    fn layer(&mut self, builder: &mut Builder, scope: &str, layer: Layer<'_>, input: Tensors, path: &str) -> Result<Tensors, Diagnostic> {
         match layer {
             Layer::Component(layer) => self.component(builder, scope, layer, &input, &format!("{path}.keras_layer")),
             Layer::Lambda(lambda) => {
@@ -112,34 +112,44 @@ impl Backbone<'_> {
         }
     }
 
+    /// Builds a component. Its variables lie in `scope`, which no other layer may use: as `x_0` does both a block of that name and
+    /// the first layer of a repeated block `x`.
     fn component(
-        &self,
+        &mut self,
         builder: &mut Builder,
         scope: &str,
         layer: &proto::KerasLayer,
         input: &Tensors,
         path: &str,
     ) -> Result<Tensors, Diagnostic> {
+        let owner = self.scopes.entry(scope.to_owned()).or_insert_with(|| path.to_owned());
+        if owner != path {
+            let line = self.pipeline.locate(owner).line;
+            let message =
+                format!("this layer and the one in line {line} would both have the variables `{scope}`; rename one of the blocks");
+            return Err(self.pipeline.error(path, message));
+        }
         layers::build(&mut builder.scope(scope), layer, input).map_err(|error| self.layer_error(path, error))
     }
 
     /// Layers one after the other. With `fixed_input_index` the input is a list: that element is given to each layer as it is, the
     /// others are replaced by what the layer makes of the list, and at the end the fixed one is left out.
     fn recurrent(
-        &self,
+        &mut self,
         builder: &mut Builder,
         scope: &str,
         layer: &proto::RecurrentLayer,
         input: Tensors,
         path: &str,
     ) -> Result<Tensors, Diagnostic> {
-        let component = self.repeated(layer.keras_layer.as_ref(), path)?;
+        let Some(component) = &layer.keras_layer else { return Err(self.nothing_to_repeat(path)) };
         let inner = format!("{path}.keras_layer");
         let steps = layer.num_steps();
         let Some(fixed) = layer.fixed_input_index.map(|index| index as usize) else {
             return (0..steps).try_fold(input, |current, i| self.component(builder, &format!("{scope}_{i}"), component, &current, &inner));
         };
-        let at_index = |message: String| self.pipeline.error(&format!("{path}.fixed_input_index"), message);
+        let pipeline = self.pipeline;
+        let at_index = |message: String| pipeline.error(&format!("{path}.fixed_input_index"), message);
         let (Tensors::List(mut parts) | Tensors::Tuple(mut parts)) = input else {
             return Err(at_index("`fixed_input_index` chooses from a list of inputs, but the input is one tensor".to_owned()));
         };
@@ -166,14 +176,14 @@ impl Backbone<'_> {
 
     /// Layers side by side, each with weights of its own.
     fn repeat(
-        &self,
+        &mut self,
         builder: &mut Builder,
         scope: &str,
         layer: &proto::RepeatLayer,
         input: &Tensors,
         path: &str,
     ) -> Result<Tensors, Diagnostic> {
-        let component = self.repeated(layer.keras_layer.as_ref(), path)?;
+        let Some(component) = &layer.keras_layer else { return Err(self.nothing_to_repeat(path)) };
         let mut outputs = Vec::with_capacity(layer.num_repeat() as usize);
         for i in 0..layer.num_repeat() {
             let scope = format!("{scope}_{i}");
@@ -197,8 +207,8 @@ impl Backbone<'_> {
         joined.map(Tensors::One).map_err(|message| self.pipeline.error(&format!("{path}.output_concat_axis"), message))
     }
 
-    fn repeated<'b>(&self, layer: Option<&'b proto::KerasLayer>, path: &str) -> Result<&'b proto::KerasLayer, Diagnostic> {
-        layer.ok_or_else(|| self.pipeline.error(path, "there is no `keras_layer` to repeat"))
+    fn nothing_to_repeat(&self, path: &str) -> Diagnostic {
+        self.pipeline.error(path, "there is no `keras_layer` to repeat")
     }
 }
 

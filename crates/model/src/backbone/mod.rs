@@ -8,6 +8,8 @@ mod inputs;
 mod layers;
 mod package;
 
+use std::collections::BTreeMap;
+
 use rankmill_config::{Diagnostic, Pipeline, proto};
 use rankmill_nn::layers::mlp::{Mlp, mlp};
 use rankmill_nn::layers::scope::{Builder, Scope};
@@ -42,6 +44,8 @@ pub(crate) struct Backbone<'a> {
     /// The backbone itself, then the packages in the order of the config.
     packages: Vec<Package<'a>>,
     wide_output_dim: Option<u32>,
+    /// The scopes of layers' variables, and the config places of the layers.
+    scopes: BTreeMap<String, String>,
     calls: usize,
     /// The packages that are being called, from outside to inside.
     active: Vec<usize>,
@@ -56,7 +60,16 @@ impl<'a> Backbone<'a> {
             packages.push(Package::new(pipeline, tower, i, &names)?);
         }
         let wide_output_dim = wide_output_dim(pipeline, tower)?;
-        Ok(Backbone { pipeline, tower, packages, wide_output_dim, calls: 0, active: Vec::new(), blocks: Vec::new() })
+        Ok(Backbone {
+            pipeline,
+            tower,
+            packages,
+            wide_output_dim,
+            scopes: BTreeMap::new(),
+            calls: 0,
+            active: Vec::new(),
+            blocks: Vec::new(),
+        })
     }
 
     /// Builds all blocks and gives the backbone's output: a tensor, or a list if the config names `output_blocks` or ends in lists.
