@@ -9,7 +9,8 @@
 //!
 //! Where EasyRec's own numbers are rounding noise, no closer agreement can be asked for. An offset or a constant feature in front of a batch norm has the
 //! gradient 0 in exact arithmetic; what a trace holds are a few units in the last place of the large terms that cancel. So a gradient may err
-//! by 4 units in the last place of the case's largest gradient, and elements whose gradient does not exceed that in the root mean square
+//! by 4 units in the last place of the case's largest gradient, or by 4 times as much as that of its variable changes when the rows of the
+//! batch are summed in reverse; moments of gradients may err alike. Elements whose gradient does not exceed that in the root mean square
 //! over the steps (by the trace's own second moments), which Adam moves by the sign of noise, are held to the most that Adam can have
 //! moved them instead. Losses over pairs and lists do not change when all logits are moved alike: where the output's bias is such noise,
 //! later logits are compared up to a common offset that Adam can have made.
@@ -79,6 +80,13 @@ struct Verdict {
     least: usize,
 }
 
+/// How far elements, or their roots, may be apart.
+#[derive(Clone, Copy)]
+enum Bound {
+    OfElements(f64),
+    OfRoots(f64),
+}
+
 impl Verdict {
     fn note(&mut self, tensor: String, share: f64) {
         self.compared += 1;
@@ -107,14 +115,14 @@ impl Verdict {
         self.magnitude_within(tensor, found, expected, noise);
     }
 
-    /// As [`Verdict::norm`] over the elements that ever had a gradient above `noise`, according to the trace's second moments `v`. The
-    /// others, which Adam moved by the sign of rounding noise, may differ by `bound`.
+    /// As [`Verdict::norm`] over the elements whose second moments `v` in the trace are above that of noise. The others, which Adam moved
+    /// by the sign of rounding noise, may differ by `bound`.
     #[expect(clippy::too_many_arguments, reason = "a rule with this many figures")]
-    fn norm_without_noise(&mut self, tensor: String, found: &[f32], expected: &[f32], v: &[f32], noise: Noise, bound: f64, tolerance: f64) {
+    fn norm_without_noise(&mut self, tensor: String, found: &[f32], expected: &[f32], v: &[f32], noise: f64, bound: f64, tolerance: f64) {
         if found.len() != expected.len() || v.len() != expected.len() {
             return self.norm(tensor, found, expected, tolerance);
         }
-        let is_noise = |i: &usize| noise.explains(v[*i]);
+        let is_noise = |i: &usize| f64::from(v[*i]) <= noise;
         let moved = (0..v.len()).filter(is_noise).fold(0.0_f64, |a, i| a.max(f64::from((found[i] - expected[i]).abs())));
         self.note(format!("{tensor} (elements without a gradient)"), moved / bound);
         let masked: Vec<f32> = (0..v.len()).map(|i| if is_noise(&i) { expected[i] } else { found[i] }).collect();
@@ -128,6 +136,19 @@ impl Verdict {
         self.note(format!("{tensor} (offset)"), offset.abs() / bound);
         let moved: Vec<f32> = found.iter().map(|x| (f64::from(*x) - offset) as f32).collect();
         self.magnitude(tensor, &moved, expected, tolerance);
+    }
+
+    /// As [`Verdict::norm`], or as [`Verdict::magnitude_within`] of the elements or their roots, whichever is met better.
+    fn norm_or_within(&mut self, tensor: String, found: &[f32], expected: &[f32], bound: Bound, tolerance: f64) {
+        let alone = || Verdict { worst: 0.0, tensor: String::new(), compared: 0, least: 0 };
+        let roots = |values: &[f32]| -> Vec<f32> { values.iter().map(|v| v.sqrt()).collect() };
+        let (mut norm, mut within) = (alone(), alone());
+        norm.norm(tensor.clone(), found, expected, tolerance);
+        match bound {
+            Bound::OfElements(bound) => within.magnitude_within(tensor.clone(), found, expected, bound),
+            Bound::OfRoots(bound) => within.magnitude_within(tensor.clone(), &roots(found), &roots(expected), bound),
+        }
+        self.note(tensor, norm.worst.min(within.worst));
     }
 
     /// Largest difference against a bound.
@@ -149,18 +170,54 @@ impl Verdict {
 }
 
 /// Gradients that are rounding alone.
-#[derive(Clone, Copy)]
 struct Noise {
-    /// The largest of them.
-    gradient: f64,
+    /// The largest of them in any variable.
+    least: f64,
+    /// The largest of them in a variable, where it is larger.
+    measured: BTreeMap<String, f64>,
     /// Steps of the case.
     steps: u64,
 }
 
 impl Noise {
+    /// Measures how far the gradients of the first batch change when its rows are summed in reverse.
+    fn measure(least: f64, steps: u64, trainer: &mut Trainer, pipeline: &Pipeline, features: &FeatureSet, rows: &Path) -> Noise {
+        let batch_size = pipeline.proto.data_config.as_ref().map_or(32, |data| data.batch_size()) as usize;
+        let text = fs::read_to_string(rows).expect("the rows can be read");
+        let mut first: Vec<&str> = text.lines().take(batch_size).collect();
+        let mut gradients = |lines: &[&str]| -> BTreeMap<String, Vec<f32>> {
+            let file = tempfile::NamedTempFile::new().expect("a temporary file");
+            fs::write(file.path(), lines.join("\n") + "\n").expect("rows can be written");
+            let options = ReaderOptions::train(pipeline, vec![file.path().display().to_string()], 0).expect("reading options");
+            let batch = Reader::new(options, features.clone()).expect("rows").next().expect("a batch").expect("good rows");
+            trainer.backward(&batch.features);
+            trainer.dense_gradients().into_iter().collect()
+        };
+        let forwards = gradients(&first);
+        first.reverse();
+        let backwards = gradients(&first);
+        let change = |(name, values): (String, Vec<f32>)| {
+            let other = &backwards[&name];
+            let largest = values.iter().zip(other).fold(0.0_f64, |a, (x, y)| a.max(f64::from((x - y).abs())));
+            (name, 4.0 * largest)
+        };
+        Noise { least, measured: forwards.into_iter().map(change).collect(), steps }
+    }
+
+    /// The noise of a variable's gradients.
+    fn of(&self, variable: &str) -> f64 {
+        self.measured.get(variable).copied().unwrap_or(0.0).max(self.least)
+    }
+
     /// Whether Adam's second moment after all steps can be that of noise alone, with β₂ = 0.999.
-    fn explains(self, second_moment: f32) -> bool {
-        f64::from(second_moment) <= self.gradient * self.gradient * 1e-3 * self.steps as f64
+    fn explains(&self, variable: &str, second_moment: f32) -> bool {
+        f64::from(second_moment) <= self.second_moment(variable)
+    }
+
+    /// Adam's second moment after all steps of gradients that are noise.
+    fn second_moment(&self, variable: &str) -> f64 {
+        let gradient = self.of(variable);
+        gradient * gradient * 1e-3 * self.steps as f64
     }
 }
 
@@ -195,12 +252,14 @@ fn run_case(folder: &Path, threads: usize, idle_rows: IdleRows) -> Verdict {
 
     let largest = trace.under("grad1/").flat_map(|(_, tensor)| &tensor.values).fold(0.0_f32, |a, g| a.max(g.abs()));
     let steps = manifest["steps"].as_u64().expect("steps");
-    let noise = Noise { gradient: 4.0 * f64::from(largest) * f64::from(f32::EPSILON), steps };
-    let is_noise = |v: &f32| noise.explains(*v);
-    let moments = trace.under("after").filter(|(name, _)| name.ends_with("/Adam_1") && !name.contains("embedding_weights"));
+    let least = 4.0 * f64::from(largest) * f64::from(f32::EPSILON);
+    let noise = Noise::measure(least, steps, &mut trainer, &pipeline, &features, &folder.join("rows.tsv"));
+    let last = format!("after{steps}/");
+    let moments = trace.under(&last).filter_map(|(name, tensor)| Some((name.strip_suffix("/Adam_1")?, tensor)));
+    let mut moments = moments.filter(|(name, _)| !name.contains("embedding_weights"));
     let bias = trace.get(&format!("after{steps}/output/bias/Adam_1"));
-    let has_free_offset = bias.is_some_and(|v| v.iter().all(is_noise));
-    let has_noise = moments.flat_map(|(_, tensor)| &tensor.values).any(is_noise);
+    let has_free_offset = bias.is_some_and(|v| v.iter().all(|v| noise.explains("output/bias", *v)));
+    let has_noise = moments.any(|(name, tensor)| tensor.values.iter().any(|v| noise.explains(name, *v)));
     // Of a case with random numbers in its losses only what comes before them can be compared.
     let is_random = manifest["note"].as_str().is_some_and(|note| note.starts_with("RANDOM"));
     if is_random {
@@ -260,7 +319,7 @@ fn run_case(folder: &Path, threads: usize, idle_rows: IdleRows) -> Verdict {
             let gradients: BTreeMap<String, Vec<f32>> = trainer.dense_gradients().into_iter().collect();
             for (variable, expected) in trace.under("grad1/") {
                 let found = gradients.get(variable).map_or(&[][..], Vec::as_slice);
-                verdict.gradient(format!("grad1/{variable}"), found, &expected.values, noise.gradient, tolerance);
+                verdict.gradient(format!("grad1/{variable}"), found, &expected.values, noise.of(variable), tolerance);
             }
         }
         let regularization: Vec<f32> = trace.get(&name("reg_terms")).map_or(Vec::new(), |terms| vec![terms.iter().sum()]);
@@ -292,13 +351,21 @@ fn run_case(folder: &Path, threads: usize, idle_rows: IdleRows) -> Verdict {
             let weights = parameters.get(variable).map(|entry| &entry.values);
             let found = weights.or_else(|| state.get(variable)).map_or(&[][..], Vec::as_slice);
             let name = format!("after{step}/{variable}");
-            let weight = variable.rsplit_once("/Adam").map_or(variable, |(weight, _)| weight);
+            let weight = variable.rsplit_once("/Adam").or(variable.rsplit_once("/Momentum")).map_or(variable, |(weight, _)| weight);
             let v = ["Adam_1", "AdamW_1"].iter().find_map(|slot| trace.get(&format!("after{steps}/{weight}/{slot}")));
+            let (gradient, second) = (noise.of(weight), noise.second_moment(weight));
             match v {
                 Some(v) if weight == variable => {
-                    verdict.norm_without_noise(name, found, &expected.values, v, noise, 2.2 * rates, tolerance);
+                    verdict.norm_without_noise(name, found, &expected.values, v, second, 2.2 * rates, tolerance);
                 }
-                Some(v) => verdict.norm_without_noise(name, found, &expected.values, v, noise, noise.gradient, tolerance),
+                Some(_) if variable.ends_with("_1") => {
+                    verdict.norm_or_within(name, found, &expected.values, Bound::OfRoots(second.sqrt()), tolerance);
+                }
+                Some(_) => verdict.norm_or_within(name, found, &expected.values, Bound::OfElements(gradient), tolerance),
+                // Momentum adds up to ten gradients up.
+                None if variable.ends_with("/Momentum") => {
+                    verdict.norm_or_within(name, found, &expected.values, Bound::OfElements(10.0 * gradient), tolerance);
+                }
                 // What noise moved in front of a batch norm arrives in its mean, one hundredth a step, and is taken out again there.
                 None if has_noise && variable.ends_with("/moving_mean") => {
                     let bound = 2.2 * rates * 0.01 * step as f64 * MOST_INPUTS;

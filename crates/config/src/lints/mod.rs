@@ -3,6 +3,7 @@
 //! The numbers are EasyRec's in each case; the lint says so, with the place, the effect and the fix.
 
 mod features;
+mod heads;
 mod model;
 mod settings;
 mod table;

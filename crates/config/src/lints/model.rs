@@ -1,10 +1,8 @@
-//! Lints of the model, its losses and its metrics.
-
-use std::collections::BTreeSet;
+//! Lints of the model and its metrics.
 
 use super::Finder;
 use crate::proto::eval_metrics::Metric;
-use crate::proto::{EasyRecModel, EvalMetrics, LossType, block, layer, loss};
+use crate::proto::{EasyRecModel, EvalMetrics, LossType, block, layer};
 use crate::walk;
 
 /// Activations that an MLP knows by name (EasyRec behaviour 103).
@@ -16,7 +14,7 @@ pub(super) fn find(finder: &mut Finder<'_>) {
     let Some(model) = &finder.pipeline.proto.model_config else { return };
     regularization(finder, model);
     mask_blocks(finder);
-    losses(finder, model);
+    super::heads::find(finder, model);
 }
 
 fn metrics(finder: &mut Finder<'_>) {
@@ -118,34 +116,5 @@ fn mask_blocks(finder: &mut Finder<'_>) {
         if finder.pipeline.is_set(&path) {
             finder.note("reduction_factor_wins", &path, "`aggregation_size` is set beside `reduction_factor`");
         }
-    }
-}
-
-/// EasyRec behaviours 172, 174 and 178.
-fn losses(finder: &mut Finder<'_>, model: &EasyRecModel) {
-    let mut keys = BTreeSet::new();
-    for (at, loss) in model.losses.iter().enumerate() {
-        let path = format!("model_config.losses[{at}]");
-        let name = loss.loss_type().as_str_name();
-        let key = if loss.loss_name().is_empty() { name } else { loss.loss_name() };
-        if !keys.insert(key) {
-            finder.note("loss_is_replaced", &path, format!("a second loss with the key `{key}`"));
-        }
-        let plain = match &loss.loss_param {
-            Some(loss::LossParam::F1ReweightedLoss(params)) => params.f1_beta_square() == 1.0,
-            _ => true,
-        };
-        if loss.loss_type() == LossType::F1ReweightedLoss && plain {
-            finder.note("f1_reweighting_has_no_effect", &path, "F1_REWEIGHTED_LOSS with `f1_beta_square` 1");
-        }
-    }
-    let mut exponents = Vec::new();
-    walk::scalars(finder.pipeline.message(), &mut |path, field, value| {
-        if field.name() == "use_exponent" && value.as_bool() == Some(true) {
-            exponents.push(path.to_owned());
-        }
-    });
-    for path in exponents {
-        finder.note("pairwise_hinge_without_gradient", &path, "`use_exponent` is true");
     }
 }

@@ -16,7 +16,7 @@ const fn rule(name: &'static str, effect: &'static str, fix: &'static str) -> Li
 }
 
 /// All lints, by name.
-pub const LINTS: [LintRule; 26] = [
+pub const LINTS: [LintRule; 30] = [
     rule(
         "activation_is_linear",
         "EasyRec knows no activation of this name and silently uses none, so the layer is linear",
@@ -52,6 +52,11 @@ pub const LINTS: [LintRule; 26] = [
         "with combo_input_seps TensorFlow 2 takes the separator for the operation's name and joins with `_X_`",
         "set combo_join_sep to `_X_`, or remove it to combine fingerprints",
     ),
+    rule(
+        "distillation_pushes_apart",
+        "the distance between layers of the light network and the booster has the weight -0.1, so it is made larger; it is always Euclidean",
+        "set feature_based_distillation: false",
+    ),
     rule("duplicate_scalar", "when a value is set twice, the last one wins and the first is forgotten", "remove one of them"),
     rule(
         "embedding_multiplier_hardly_acts",
@@ -67,6 +72,16 @@ pub const LINTS: [LintRule; 26] = [
         "endless_training",
         "num_steps and num_epochs are both 0, so EasyRec trains without end; `rankmill train` refuses to",
         "set train_config.num_steps or data_config.num_epochs",
+    ),
+    rule(
+        "esmm_sums_over_the_batch",
+        "the losses are sums, not means, so the step grows with batch_size, and sample weights are not used",
+        "choose the learning rate for the batch_size in use",
+    ),
+    rule(
+        "experts_without_batch_statistics",
+        "the experts are built for inference: their batch norms only scale and shift, and nothing is dropped",
+        "set use_bn: false in expert_dnn, or use a backbone with the component MMoE",
     ),
     rule(
         "f1_reweighting_has_no_effect",
@@ -115,6 +130,11 @@ pub const LINTS: [LintRule; 26] = [
         "tag_separator_characters",
         "each character of the separator splits tags by itself; the whole is not looked for",
         "use a single character",
+    ),
+    rule(
+        "tower_losses_share_a_weight",
+        "all losses of a tower are multiplied by the weight of its first loss",
+        "give them one weight, or scale them by loss_weight_strategy: Uncertainty",
     ),
     rule(
         "unused_feature",
