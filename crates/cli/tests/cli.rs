@@ -122,6 +122,56 @@ fn made_up_data() {
 }
 
 #[test]
+fn a_profile_finds_the_field_that_decides_the_label() {
+    let dir = folder_with_data("2000");
+    let output = check(dir.path(), &["data", "profile", "a.config"], 0);
+    let text = stdout(&output);
+    assert!(text.contains("\nrating: tells the label nearly by itself (AUC 1.000)"), "{text}");
+    assert_eq!(text.matches("nearly by itself").count(), 1, "{text}");
+    let output = check(dir.path(), &["data", "profile", "a.config", "--json", "--input", "data/movies_test_data"], 0);
+    let profile = json(&output);
+    assert_eq!(profile["rows"], 200);
+    let gender = profile["fields"].as_array().expect("fields").iter().find(|field| field["name"] == "gender").expect("the field");
+    assert_eq!((&gender["distinct"], &gender["missing"]), (&2.into(), &0.into()));
+    let output = check(dir.path(), &["data", "profile", "a.config", "--input", "nothing"], 2);
+    assert!(stderr(&output).contains("nothing: matches no file"), "{}", stderr(&output));
+}
+
+#[test]
+fn standard_input_is_a_file_but_not_for_training() {
+    let dir = folder_with_data("1000");
+    let rows = fs::read(dir.path().join("data/movies_test_data")).expect("the rows");
+    let piped = |words: &[&str]| {
+        let mut command = assert_cmd::Command::cargo_bin("rankmill").expect("the binary is built");
+        command.current_dir(dir.path()).args(words).write_stdin(rows.clone()).output().expect("the binary runs")
+    };
+    let whole = json(&check(dir.path(), &["data", "profile", "a.config", "--json", "--input", "data/movies_test_data"], 0));
+    let output = piped(&["data", "profile", "a.config", "--json", "--input", "-"]);
+    assert_eq!(json(&output), whole);
+    let output = piped(&["train", "a.config", "--train-input", "-", "--model-dir", "m"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("-: is standard input, which can be read only once"), "{}", stderr(&output));
+}
+
+#[test]
+fn rejected_rows_are_written() {
+    let dir = folder_with_data("1000");
+    let path = dir.path().join("data/movies_test_data");
+    let mut rows = fs::read_to_string(&path).expect("the rows");
+    rows.insert_str(0, "not\ta row\n");
+    fs::write(&path, rows).expect("written");
+    let words = ["data", "profile", "a.config", "--json", "--input", "data/movies_test_data", "--rejected", "rejected.jsonl"];
+    assert_eq!(json(&check(dir.path(), &words, 0))["skipped_rows"], 1);
+    let rejected = fs::read_to_string(dir.path().join("rejected.jsonl")).expect("the file");
+    let row: serde_json::Value = serde_json::from_str(&rejected).expect("one JSON object");
+    assert_eq!((&row["row"], &row["line"], &row["cause"]), (&1.into(), &"not\ta row".into(), &"wrong number of fields".into()));
+    let words = ["train", "a.config", "--train-input", "data/movies_test_data", "--model-dir", "m", "--rejected", "stopped.jsonl"];
+    check(dir.path(), &words, 2);
+    let stopped = fs::read_to_string(dir.path().join("stopped.jsonl")).expect("the file");
+    assert!(stopped.starts_with("{\"file\":\"data/movies_test_data\",\"row\":1,"), "{stopped}");
+}
+
+#[test]
 fn converted_movielens() {
     let dir = tempfile::tempdir().expect("a folder");
     let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("written");

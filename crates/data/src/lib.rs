@@ -9,6 +9,7 @@ mod batch;
 mod error;
 mod features;
 pub mod number;
+pub mod profile;
 mod reader;
 mod rejected;
 mod rows;

@@ -150,6 +150,9 @@ fn every_format_resumes_at_any_row_with_any_batch_size() {
     }
 }
 
+/// The rows of a span of a file, as a file of their own.
+type Part = fn(&str, &std::ops::Range<usize>) -> Vec<u8>;
+
 /// Cuts behind these rows.
 fn cuts(sizes: &[usize]) -> Vec<std::ops::Range<usize>> {
     let mut start = 0;
@@ -197,8 +200,8 @@ proptest::proptest! {
     #[test]
     fn files_may_be_split_anywhere(sizes in proptest::collection::vec(0_usize..60, 1..3), batch_size in 1_usize..70) {
         let expected = read_once(&config(&format!("batch_size: {batch_size}")), fixture("rows.csv")).expect("good rows");
-        let split: [(&str, &dyn Fn(&str, &std::ops::Range<usize>) -> Vec<u8>); 4] =
-            [("rows.csv", &lines_of), ("rows.jsonl", &lines_of), ("rows.tfrecord", &records_of), ("rows.parquet", &rows_of_parquet)];
+        let split: [(&str, Part); 4] =
+            [("rows.csv", lines_of), ("rows.jsonl", lines_of), ("rows.tfrecord", records_of), ("rows.parquet", rows_of_parquet)];
         for (name, part) in split {
             let parts: Vec<(String, Vec<u8>)> = cuts(&sizes).iter().enumerate().map(|(at, span)| (format!("{at}"), part(name, span))).collect();
             let parts: Vec<(&str, &[u8])> = parts.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
@@ -248,7 +251,7 @@ fn parquet_lists_of_ids_are_what_easyrec_makes_of_them() {
     let csv = pipeline("label:INT32 id:INT64 ids:STRING dense:STRING", "separator: ','", &features);
     let expected = self::features(&read_once(&csv, fixture("ids.csv")).expect("good rows"));
     assert_eq!(self::features(&read_once(&parquet, fixture("ids.parquet")).expect("good rows")), expected);
-    let single = pipeline("label:INT32 id:INT64 ids:INT64 dense:FLOAT", "input_type: ParquetInputV3", &features[1..2].repeat(1));
+    let single = pipeline("label:INT32 id:INT64 ids:INT64 dense:FLOAT", "input_type: ParquetInputV3", &features[1..2]);
     assert!(read_once(&single, fixture("ids.parquet")).is_ok());
     let wrong = "input_names: 'ids' feature_type: IdFeature num_buckets: 1000 embedding_dim: 2";
     let wrong = pipeline("label:INT32 id:INT64 ids:INT64 dense:FLOAT", "input_type: ParquetInputV2", &[wrong]);

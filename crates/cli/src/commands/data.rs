@@ -1,4 +1,6 @@
-//! `rankmill data`: makes or prepares data sets.
+//! `rankmill data`: makes, prepares or looks at data sets.
+
+mod profile;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,13 +17,14 @@ use crate::progress::Progress;
 use crate::table::Table;
 use crate::units;
 
-/// Make or prepare data sets.
+/// Make, prepare or look at data sets.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
     #[command(subcommand)]
     Synth(SynthCommand),
     #[command(name = "movielens-1m")]
     Movielens1m(Movielens1mArgs),
+    Profile(profile::ProfileArgs),
 }
 
 /// Make up data sets with known click probabilities.
@@ -120,6 +123,7 @@ impl fmt::Display for DataReport {
 /// Runs the command.
 pub(crate) fn run(command: &DataCommand, output: &Output) -> anyhow::Result<Outcome> {
     let report = match command {
+        DataCommand::Profile(arguments) => return profile::run(arguments, output),
         DataCommand::Synth(SynthCommand::Movielens(arguments)) => {
             let SynthMovielensArgs { rows, seed, output: folder } = arguments;
             let summary = synthesize(folder, *rows, *seed, output)?;

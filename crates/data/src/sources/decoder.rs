@@ -15,7 +15,7 @@ pub(crate) enum Decoder {
     /// A JSON object a line.
     Json(JsonRows),
     /// Lines of `RTPInput`.
-    Rtp(RtpRows),
+    Rtp(Box<RtpRows>),
     /// Lines of `RTPInputV2`.
     RtpPairs(RtpPairs),
     /// TensorFlow's examples.

@@ -44,7 +44,7 @@ enum Declared {
     Parquet,
     TfRecord,
     SequenceExamples { rows: usize },
-    Rtp(RtpRows),
+    Rtp(Box<RtpRows>),
     RtpPairs,
     Criteo,
     Dummy { rows: u64 },
@@ -197,7 +197,7 @@ fn declared(pipeline: &Pipeline, data: &DatasetConfig, fields: &[SourceField]) -
             0 => return Err(problem("n_data_batch_tfrecord", "must say how many rows a record of BatchTFRecordInput holds".into())),
             rows => Declared::SequenceExamples { rows: rows as usize },
         },
-        InputType::RtpInput => Declared::Rtp(rtp(data, fields).map_err(|(place, message)| problem(place, message))?),
+        InputType::RtpInput => Declared::Rtp(Box::new(rtp(data, fields).map_err(|(place, message)| problem(place, message))?)),
         InputType::RtpInputV2 => Declared::RtpPairs,
         InputType::CriteoInput => match fields.iter().find(|field| field.is_needed() && !criteo::has_field(&field.name)) {
             Some(field) => {

@@ -16,7 +16,7 @@ mod text;
 mod tf_record;
 
 pub(crate) use decoder::Decoder;
-pub(crate) use fields::{List, SourceField, entry, fields_of_lists};
+pub(crate) use fields::{List, SourceField, entry, fields_of_lists, source_fields};
 pub use files::{InputFile, Side, declared_inputs, expand_inputs};
 pub use format::InputFormat;
 pub(crate) use format::Source;
