@@ -6,6 +6,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, InputGradients, Op};
 use crate::shape::Shape;
 
@@ -27,6 +28,12 @@ impl Op for Fill {
     }
     fn forward(&self, _: &Context<'_>, _: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
         output.fill(self.value);
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, _: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        if self.shape.batch {
+            return Err(NoForm);
+        }
+        Ok(emit.floats(&self.shape.dims, vec![self.value; self.shape.elements()]))
     }
 }
 
