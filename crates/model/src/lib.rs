@@ -16,7 +16,7 @@ mod tasks;
 mod tensor;
 
 pub use backbone::BlockOutput;
-pub use feed::{BatchFeed, BatchKeys, KeyColumn, KeyForm};
+pub use feed::{BatchFeed, BatchKeys, KeyColumn, KeyForm, input_names};
 pub use model::{Model, Output, Purpose, Training};
 pub use parameters::{Parameter, ParameterError, Parameters};
 pub use predictor::{Predictor, Scorer, Scores};

@@ -179,6 +179,11 @@ impl Predictor {
         self.scorer.outputs()
     }
 
+    /// The inference graph.
+    pub fn model(&self) -> &Model {
+        &self.scorer.model
+    }
+
     /// The variables.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters

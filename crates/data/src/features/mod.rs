@@ -8,6 +8,7 @@ mod ids;
 mod lookup;
 mod plan;
 mod raw;
+mod recipe;
 mod sequence;
 mod set;
 mod split;
@@ -20,6 +21,7 @@ use crate::batch::{Column, FeatureCounts, FeatureKind};
 use build::Declaration;
 use fields::{RowErrors, Values};
 
+pub use recipe::Recipe;
 pub use set::{FeatureSet, OnError};
 
 /// A feature, ready to run.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// A buffered file `.NAME.partial` that [`AsideFile::commit`] renames to `NAME`; dropped before that, it is removed.
 #[derive(Debug)]
-pub(crate) struct AsideFile {
+pub struct AsideFile {
     path: PathBuf,
     aside: PathBuf,
     /// `None` once committed.
@@ -16,7 +16,10 @@ pub(crate) struct AsideFile {
 
 impl AsideFile {
     /// Opens the file aside, beside its later place.
-    pub(crate) fn create(path: &Path) -> io::Result<AsideFile> {
+    ///
+    /// # Errors
+    /// If the file system refuses, or the path names no file.
+    pub fn create(path: &Path) -> io::Result<AsideFile> {
         let Some(name) = path.file_name() else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"));
         };
@@ -32,7 +35,10 @@ impl AsideFile {
     }
 
     /// Writes out everything and moves the file to its place; returns its size in bytes.
-    pub(crate) fn commit(mut self) -> io::Result<u64> {
+    ///
+    /// # Errors
+    /// If the file system refuses; the file aside is then removed.
+    pub fn commit(mut self) -> io::Result<u64> {
         let Some(writer) = self.file.as_mut() else { return Ok(self.bytes) };
         writer.flush()?;
         writer.get_ref().sync_all()?;

@@ -1,0 +1,1 @@
+//! Variables that other systems trained.
