@@ -169,8 +169,7 @@ fn entry(key: &str, value: String) -> StringStringEntryProto {
 fn message(predictor: &Predictor, graph: &OnnxGraph, initializer: Vec<TensorProto>) -> ModelProto {
     let recipe = serde_json::to_string(&predictor.features.recipe(&predictor.pipeline)).expect("a recipe has no odd keys");
     let outputs = graph.outputs.iter().map(|(tensor, shape)| {
-        let dims: Vec<Dim> =
-            [Dim::Named("batch".to_owned())].into_iter().chain(shape.dims.iter().map(|size| Dim::Fixed(*size))).collect();
+        let dims: Vec<Dim> = [Dim::Named("batch".to_owned())].into_iter().chain(shape.dims.iter().map(|size| Dim::Fixed(*size))).collect();
         value_info(graph.name(*tensor), DataType::Float, &dims, "")
     });
     let inputs = ordered_inputs(predictor, graph).into_iter().map(|input| input_info(graph, input));
@@ -195,7 +194,8 @@ fn message(predictor: &Predictor, graph: &OnnxGraph, initializer: Vec<TensorProt
 fn ordered_inputs<'a>(predictor: &Predictor, graph: &'a OnnxGraph) -> Vec<&'a OnnxInput> {
     let names = input_names(&predictor.features);
     let place = |input: &OnnxInput| {
-        let name = if input.kind == InputKind::Dense { names.dense.get(input.slot) } else { names.ids.get(input.slot).map(|ids| &ids.name) };
+        let name =
+            if input.kind == InputKind::Dense { names.dense.get(input.slot) } else { names.ids.get(input.slot).map(|ids| &ids.name) };
         predictor.features.specs().iter().position(|spec| name.is_some_and(|name| *name == spec.name))
     };
     let mut inputs: Vec<&OnnxInput> = graph.inputs.iter().collect();

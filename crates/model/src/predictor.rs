@@ -146,7 +146,7 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// Loads a model directory (its newest checkpoint) or a bundle, and checks that its golden rows score as they did when it was
+    /// Loads a model directory (its newest checkpoint) or a bundle, packed or not, and checks that its golden rows score as they did when it was
     /// written: the same bits by the same version on the same kind of processor, within 1e-6 otherwise.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ use fields::{RowErrors, Values};
 
 pub use recipe::Recipe;
 pub use set::{FeatureSet, OnError};
+pub use vocabulary::read_vocabulary;
 
 /// A feature, ready to run.
 #[derive(Clone, Debug)]

@@ -1,1 +1,0 @@
-//! Variables that other systems trained.
