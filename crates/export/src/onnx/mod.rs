@@ -3,25 +3,23 @@
 //! Text stays outside: hashing needs FarmHash, which no standard operator of ONNX has. The recipe of the ids travels in the file's
 //! metadata, and `docs/export/rankmill_features.py` follows it.
 
+mod message;
+
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
 use rankmill_data::sinks::AsideFile;
-use rankmill_graph::onnx::{Attribute, Dim, Elements, InputKind, NoForms, OPSET, OnnxGraph, OnnxInput};
+use rankmill_graph::onnx::{Dim, InputKind, NoForms, OnnxGraph, OnnxInput};
 use rankmill_model::{Model, Parameters, Predictor, input_names};
 
-use crate::proto::attribute_proto::AttributeType;
 use crate::proto::tensor_proto::{DataLocation, DataType};
-use crate::proto::tensor_shape_proto::{Dimension, dimension};
-use crate::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto,
-    TypeProto, ValueInfoProto, type_proto,
-};
+use crate::proto::{ModelProto, StringStringEntryProto, TensorProto};
 
-/// Version of the file format: the first that has operators of [`OPSET`].
-const IR_VERSION: i64 = 8;
+use message::entry;
+pub use message::{constants, model_proto, tensor_proto};
+
 /// A file must stay below protobuf's 2 GiB, of which nodes and metadata need a little.
 const MOST_INLINE: usize = (1 << 31) - (64 << 20);
 /// Smaller tensors stay in the file in any case.
@@ -162,31 +160,14 @@ impl Outside {
     }
 }
 
-fn entry(key: &str, value: String) -> StringStringEntryProto {
-    StringStringEntryProto { key: key.to_owned(), value }
-}
-
-fn message(predictor: &Predictor, graph: &OnnxGraph, initializer: Vec<TensorProto>) -> ModelProto {
+/// The file's content.
+fn message(predictor: &Predictor, graph: &OnnxGraph, initializers: Vec<TensorProto>) -> ModelProto {
     let recipe = serde_json::to_string(&predictor.features.recipe(&predictor.pipeline)).expect("a recipe has no odd keys");
-    let outputs = graph.outputs.iter().map(|(tensor, shape)| {
-        let dims: Vec<Dim> = [Dim::Named("batch".to_owned())].into_iter().chain(shape.dims.iter().map(|size| Dim::Fixed(*size))).collect();
-        value_info(graph.name(*tensor), DataType::Float, &dims, "")
-    });
-    let inputs = ordered_inputs(predictor, graph).into_iter().map(|input| input_info(graph, input));
     ModelProto {
-        ir_version: IR_VERSION,
-        producer_name: "rankmill".to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
         doc_string: "From ids to scores; the metadata entry `rankmill.features` tells how ids are made from text.".to_owned(),
-        graph: Some(GraphProto {
-            node: nodes(graph),
-            name: "model".to_owned(),
-            initializer,
-            input: inputs.collect(),
-            output: outputs.collect(),
-        }),
-        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
         metadata_props: vec![entry("rankmill.global_step", predictor.global_step.to_string()), entry(RECIPE_KEY, recipe)],
+        ..model_proto(graph, &ordered_inputs(predictor, graph), initializers)
     }
 }
 
@@ -201,65 +182,6 @@ fn ordered_inputs<'a>(predictor: &Predictor, graph: &'a OnnxGraph) -> Vec<&'a On
     let mut inputs: Vec<&OnnxInput> = graph.inputs.iter().collect();
     inputs.sort_by_key(|input| place(input));
     inputs
-}
-
-fn input_info(graph: &OnnxGraph, input: &OnnxInput) -> ValueInfoProto {
-    let (kind, text) = match input.kind {
-        InputKind::Ids => (DataType::Int64, "rows of the table, -1 where there is none"),
-        InputKind::Weights => (DataType::Float, "a weight for each id, 0 where there is none"),
-        InputKind::Dense => (DataType::Float, "numbers"),
-    };
-    value_info(graph.name(input.tensor), kind, &input.dims, text)
-}
-
-fn value_info(name: &str, kind: DataType, dims: &[Dim], text: &str) -> ValueInfoProto {
-    let dim = |dim: &Dim| {
-        let value = match dim {
-            Dim::Fixed(size) => dimension::Value::DimValue(*size as i64),
-            Dim::Named(name) => dimension::Value::DimParam(name.clone()),
-        };
-        Dimension { value: Some(value) }
-    };
-    let shape = TensorShapeProto { dim: dims.iter().map(dim).collect() };
-    let tensor_type = type_proto::Tensor { elem_type: kind.into(), shape: Some(shape) };
-    ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }), doc_string: text.to_owned() }
-}
-
-fn nodes(graph: &OnnxGraph) -> Vec<NodeProto> {
-    let name = |tensor: &_| graph.name(*tensor).to_owned();
-    let node = |node: &rankmill_graph::onnx::OnnxNode| NodeProto {
-        input: node.inputs.iter().map(name).collect(),
-        output: vec![name(&node.output)],
-        name: name(&node.output),
-        op_type: node.operator.to_owned(),
-        attribute: node.attributes.iter().map(|(name, value)| attribute(name, value)).collect(),
-    };
-    graph.nodes.iter().map(node).collect()
-}
-
-fn attribute(name: &str, value: &Attribute) -> AttributeProto {
-    let base = AttributeProto { name: name.to_owned(), ..AttributeProto::default() };
-    match value {
-        Attribute::Int(value) => AttributeProto { i: Some(*value), r#type: AttributeType::Int.into(), ..base },
-        Attribute::Ints(values) => AttributeProto { ints: values.clone(), r#type: AttributeType::Ints.into(), ..base },
-        Attribute::Float(value) => AttributeProto { f: Some(*value), r#type: AttributeType::Float.into(), ..base },
-    }
-}
-
-fn constants(graph: &OnnxGraph) -> Vec<TensorProto> {
-    let constant = |constant: &rankmill_graph::onnx::Constant| {
-        let (kind, bytes) = match &constant.elements {
-            Elements::Floats(values) => (DataType::Float, bytemuck::cast_slice(values).to_vec()),
-            Elements::Ints(values) => (DataType::Int64, bytemuck::cast_slice(values).to_vec()),
-        };
-        TensorProto { raw_data: Some(bytes), ..tensor_proto(graph.name(constant.tensor), &constant.dims, kind) }
-    };
-    graph.constants.iter().map(constant).collect()
-}
-
-fn tensor_proto(name: &str, dims: &[usize], kind: DataType) -> TensorProto {
-    let dims = dims.iter().map(|size| *size as i64).collect();
-    TensorProto { dims, data_type: kind.into(), name: name.to_owned(), ..TensorProto::default() }
 }
 
 fn shown(dims: &[Dim]) -> String {
