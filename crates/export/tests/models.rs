@@ -19,8 +19,7 @@ use rankmill_export::proto::{ModelProto, ValueInfoProto, tensor_shape_proto::dim
 use rankmill_graph::onnx::OnnxGraph;
 use rankmill_kernels::pool::Pool;
 use rankmill_model::bundle::{GoldenRows, Manifest, write_bundle};
-use rankmill_model::{Model, Parameter, Parameters, Predictor, input_names, pack};
-use rankmill_nn::layers::scope::Mode;
+use rankmill_model::{Model, Parameter, Parameters, Predictor, Purpose, input_names, pack};
 use safetensors::SafeTensors;
 use serde_json::{Value as Json, json};
 
@@ -47,7 +46,7 @@ fn traces() -> Vec<PathBuf> {
 fn built(config: &Path) -> Option<(Pipeline, FeatureSet, Model)> {
     let pipeline = Pipeline::load(config, &Edits::default()).ok()?;
     let features = FeatureSet::new(&pipeline).ok()?;
-    let model = Model::build(&pipeline, &features, Mode::Inference).ok()?;
+    let model = Model::build(&pipeline, &features, Purpose::Prediction).ok()?;
     Some((pipeline, features, model))
 }
 
@@ -61,7 +60,7 @@ fn all_operations_of_inference_graphs_have_a_form() {
     for config in &configs {
         let Some((_, features, model)) = built(config) else { continue };
         count += 1;
-        let outputs = [("probs", model.probabilities), ("logits", model.logits)];
+        let outputs: Vec<_> = model.outputs.iter().map(|output| (output.name.as_str(), output.value)).collect();
         if let Err(error) = OnnxGraph::new(&model.graph, &input_names(&features), &outputs) {
             missing.push(format!("{}: {error}", config.display()));
         }
@@ -96,7 +95,7 @@ fn scored(predictor: &mut Predictor, file: &Path) -> Json {
     options.batch_size = 4096;
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut ids = serde_json::Map::new();
-    let (mut probs, mut logits) = (Vec::new(), Vec::new());
+    let mut outputs: Vec<Vec<f32>> = vec![Vec::new(); predictor.outputs().len()];
     for batch in Reader::new(options, predictor.features.clone()).expect("a reader") {
         let batch = batch.expect("rows").features;
         let text = |row: usize| batch.kept.iter().map(|kept| String::from_utf8(kept.row(row).to_vec()).expect("UTF-8")).collect();
@@ -109,10 +108,10 @@ fn scored(predictor: &mut Predictor, file: &Path) -> Json {
             }
         }
         let scores = predictor.score(&batch);
-        probs.extend(scores.probabilities);
-        logits.extend(scores.logits);
+        outputs.iter_mut().zip(scores.columns).for_each(|(all, column)| all.extend(column));
     }
-    json!({"rows": rows, "ids": ids, "outputs": {"probs": probs, "logits": logits}})
+    let outputs = predictor.outputs().iter().zip(outputs).map(|(output, values)| (output.name.clone(), json!(values)));
+    json!({"rows": rows, "ids": ids, "outputs": serde_json::Map::from_iter(outputs)})
 }
 
 #[test]

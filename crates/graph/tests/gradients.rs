@@ -59,8 +59,7 @@ fn products() {
 
 #[test]
 fn elementwise() {
-    let functions =
-        [Unary::Relu, Unary::Sigmoid, Unary::Tanh, Unary::Scale(-1.5), Unary::Square, Unary::Absolute, Unary::Exp, Unary::Copy];
+    let functions = [Unary::Relu, Unary::Sigmoid, Unary::Tanh, Unary::Scale(-1.5), Unary::Square, Unary::Absolute, Unary::Exp, Unary::Copy];
     for op in functions {
         check(&format!("{op:?}"), |h| {
             let x = h.rows(7)?;

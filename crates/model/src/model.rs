@@ -190,10 +190,9 @@ fn esmm_product(builder: &mut Builder, tasks: &[TaskConfig], outputs: &[Output])
 }
 
 fn refuse_unsupported(pipeline: &Pipeline, config: &proto::EasyRecModel) -> Result<(), Diagnostic> {
-    for (path, is_set) in [
-        ("model_config.variational_dropout", config.variational_dropout.is_some()),
-        ("model_config.ev_params", config.ev_params.is_some()),
-    ] {
+    for (path, is_set) in
+        [("model_config.variational_dropout", config.variational_dropout.is_some()), ("model_config.ev_params", config.ev_params.is_some())]
+    {
         if is_set {
             return Err(pipeline.error(path, "this part of the model is not supported yet"));
         }
@@ -201,12 +200,7 @@ fn refuse_unsupported(pipeline: &Pipeline, config: &proto::EasyRecModel) -> Resu
     Ok(())
 }
 
-fn training(
-    builder: &mut Builder,
-    terms: &LossTerms,
-    squares: &[Value],
-    config: &proto::EasyRecModel,
-) -> Result<Training, GraphError> {
+fn training(builder: &mut Builder, terms: &LossTerms, squares: &[Value], config: &proto::EasyRecModel) -> Result<Training, GraphError> {
     let mut penalties = Vec::new();
     let embeddings = match squares {
         [] => None,

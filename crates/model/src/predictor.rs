@@ -154,7 +154,8 @@ impl Predictor {
     pub fn load(directory: &Path, pool: Arc<Pool>) -> Result<Predictor, BundleError> {
         let bundle = Bundle::open(directory)?;
         let features = FeatureSet::new(&bundle.pipeline).map_err(BundleError::Config)?;
-        let mut scorer = Scorer::new(&bundle.pipeline, &features, Purpose::Prediction, pool, Precision::F32).map_err(BundleError::Config)?;
+        let mut scorer =
+            Scorer::new(&bundle.pipeline, &features, Purpose::Prediction, pool, Precision::F32).map_err(BundleError::Config)?;
         let Bundle { pipeline, parameters, manifest, path } = bundle;
         scorer.with(&parameters).map_err(|error| BundleError::damaged(&path.join(VARIABLES_FILE), error))?;
         let global_step = manifest.global_step;

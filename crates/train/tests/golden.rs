@@ -180,7 +180,9 @@ fn run_case(folder: &Path, threads: usize, idle_rows: IdleRows) -> Verdict {
     for entry in &mut trainer.parameters_mut().entries {
         match trace.0.get(&format!("init/{}", entry.name)) {
             // The trace has scalars as vectors of one element.
-            Some(tensor) if tensor.shape == entry.shape || entry.shape.is_empty() && tensor.shape == [1] => entry.values.clone_from(&tensor.values),
+            Some(tensor) if tensor.shape == entry.shape || entry.shape.is_empty() && tensor.shape == [1] => {
+                entry.values.clone_from(&tensor.values)
+            }
             _ => verdict.note(format!("init/{} (not in the trace)", entry.name), f64::INFINITY),
         }
     }
@@ -226,7 +228,9 @@ fn run_case(folder: &Path, threads: usize, idle_rows: IdleRows) -> Verdict {
                 let (tensor, found) = (name(&output.name), trainer.prediction(i));
                 match output.name.as_str() {
                     "logits" if has_free_offset && step > 1 => verdict.up_to_offset(tensor, &found, expected, 2.2 * rates, tolerance),
-                    "probs" if has_free_offset && step > 1 => verdict.magnitude_within(tensor, &found, expected, 0.25 * 2.2 * rates + tolerance),
+                    "probs" if has_free_offset && step > 1 => {
+                        verdict.magnitude_within(tensor, &found, expected, 0.25 * 2.2 * rates + tolerance)
+                    }
                     _ => verdict.magnitude(tensor, &found, expected, tolerance),
                 }
             }
@@ -332,7 +336,8 @@ fn evaluate(
         values: tensor.values.clone(),
     });
     let parameters = Parameters { entries: entries.collect() };
-    let mut scorer = Scorer::new(pipeline, features, Purpose::Prediction, Arc::clone(pool), Precision::F32).expect("the model can be built");
+    let mut scorer =
+        Scorer::new(pipeline, features, Purpose::Prediction, Arc::clone(pool), Precision::F32).expect("the model can be built");
     let outputs = scorer.outputs().to_vec();
     let options = ReaderOptions::sequential(pipeline, rows.to_vec()).expect("reading options");
     let mut scorer = scorer.with(&parameters).expect("all variables are there");
@@ -394,7 +399,9 @@ fn run_all(folders: &[PathBuf]) -> Vec<String> {
         let idle_rows = if i % 4 < 2 { IdleRows::Waiting } else { IdleRows::EveryStep };
         let result = std::panic::catch_unwind(|| run_case(folder, 1 + i % 2, idle_rows));
         let (state, line) = match &result {
-            Ok(verdict) if verdict.worst <= 1.0 && verdict.compared > verdict.least => ("ok", format!("{} {:.3}", verdict.tensor, verdict.worst)),
+            Ok(verdict) if verdict.worst <= 1.0 && verdict.compared > verdict.least => {
+                ("ok", format!("{} {:.3}", verdict.tensor, verdict.worst))
+            }
             Ok(verdict) => ("FAIL", format!("{} {:.3}", verdict.tensor, verdict.worst)),
             Err(panic) => ("FAIL", panic.downcast_ref::<String>().cloned().unwrap_or_default()),
         };

@@ -328,7 +328,8 @@ fn a_set_takes_defaults_and_settings_from_the_config() {
 fn the_second_of_two_logits_is_the_positive_one() {
     let max_f1 = [configured(Configured::MaxF1(proto::MaxF1 {}))];
     let set = MetricSet::new(&max_f1, Task::Classes(2), MaxF1Input::Logits).expect("valid");
-    let rows = Predictions { labels: &[1.0, 0.0], probabilities: &[0.6, 0.4], values: &[], logits: &[0.1, 0.6, 0.9, 0.3], classes: 2, keys: &[] };
+    let rows =
+        Predictions { labels: &[1.0, 0.0], probabilities: &[0.6, 0.4], values: &[], logits: &[0.1, 0.6, 0.9, 0.3], classes: 2, keys: &[] };
     assert!((figure(&fed(&set, &rows), "max_f1") - 1.0).abs() < 1e-11);
 }
 

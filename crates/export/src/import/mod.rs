@@ -11,8 +11,7 @@ use rankmill_config::{Diagnostics, Pipeline, nearest};
 use rankmill_data::FeatureSet;
 use rankmill_graph::Graph;
 use rankmill_model::bundle::{BundleError, GoldenRows, Manifest, write_bundle};
-use rankmill_model::{Model, Parameter, Parameters};
-use rankmill_nn::layers::scope::Mode;
+use rankmill_model::{Model, Parameter, Parameters, Purpose};
 
 pub use read::{Variable, read_variables};
 
@@ -94,7 +93,7 @@ pub fn import(pipeline: &Pipeline, variables: Vec<Variable>, directory: &Path, g
         return Err(ImportError::Exists { path: directory.to_owned() });
     }
     let features = FeatureSet::new(pipeline)?;
-    let model = Model::build(pipeline, &features, Mode::Inference)?;
+    let model = Model::build(pipeline, &features, Purpose::Prediction)?;
     let (parameters, ignored) = matched(&model.graph, variables)?;
     let manifest = Manifest::new(global_step, &[], GoldenRows::default());
     write_aside(directory, |aside| write_bundle(aside, pipeline, &parameters, &manifest))?;

@@ -16,8 +16,11 @@ const IR_VERSION: i64 = 8;
 /// A graph as a model, its inputs in the given order; `initializers` are its constants and parameters.
 pub fn model_proto(graph: &OnnxGraph, inputs: &[&OnnxInput], initializers: Vec<TensorProto>) -> ModelProto {
     let outputs = graph.outputs.iter().map(|(tensor, shape)| {
-        let dims: Vec<Dim> = [Dim::Named("batch".to_owned())].into_iter().chain(shape.dims.iter().map(|size| Dim::Fixed(*size))).collect();
-        value_info(graph.name(*tensor), DataType::Float, &dims, "")
+        let name = graph.name(*tensor);
+        let rows = [shape.batch.then(|| "batch".to_owned()), shape.axis.map(|_| format!("{name}_length"))];
+        let rows = rows.into_iter().flatten().map(Dim::Named);
+        let dims: Vec<Dim> = rows.chain(shape.dims.iter().map(|size| Dim::Fixed(*size))).collect();
+        value_info(name, DataType::Float, &dims, "")
     });
     ModelProto {
         ir_version: IR_VERSION,

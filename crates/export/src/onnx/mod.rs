@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 use rankmill_data::sinks::AsideFile;
 use rankmill_graph::onnx::{Dim, InputKind, NoForms, OnnxGraph, OnnxInput};
-use rankmill_model::{Model, Parameters, Predictor, input_names};
+use rankmill_model::{Parameters, Predictor, input_names};
 
 use crate::proto::tensor_proto::{DataLocation, DataType};
 use crate::proto::{ModelProto, StringStringEntryProto, TensorProto};
@@ -120,8 +120,8 @@ pub fn export(predictor: &Predictor, path: &Path, weights: Weights) -> Result<Ex
 
 /// The nodes of a model.
 fn onnx_graph(predictor: &Predictor) -> Result<OnnxGraph, NoForms> {
-    let Model { graph, probabilities, logits, .. } = predictor.model();
-    OnnxGraph::new(graph, &input_names(&predictor.features), &[("probs", *probabilities), ("logits", *logits)])
+    let outputs: Vec<_> = predictor.outputs().iter().map(|output| (output.name.as_str(), output.value)).collect();
+    OnnxGraph::new(&predictor.model().graph, &input_names(&predictor.features), &outputs)
 }
 
 /// Bytes of the variables that the graph uses.

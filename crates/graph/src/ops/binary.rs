@@ -163,6 +163,7 @@ impl Op for Binary {
             Binary::Add => emit.node("Add", &[a, b]),
             Binary::Subtract => emit.node("Sub", &[a, b]),
             Binary::Multiply => emit.node("Mul", &[a, b]),
+            Binary::Divide => emit.node("Div", &[a, b]),
             Binary::DivideOrZero => {
                 let [zero, one] = [0.0, 1.0].map(|number| emit.scalar(number));
                 let is_zero = emit.node("Equal", &[b, zero]);

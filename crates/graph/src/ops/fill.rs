@@ -54,6 +54,9 @@ impl Op for Constant {
     fn forward(&self, _: &Context<'_>, _: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
         output.row(0).copy_from_slice(&self.values);
     }
+    fn onnx(&self, emit: &mut Emitter<'_>, _: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        Ok(emit.floats(&[self.values.len()], self.values.to_vec()))
+    }
 }
 
 /// The shape of the input, every element `value`; no gradient flows into the input.
@@ -75,6 +78,11 @@ impl Op for FillLike {
     }
     fn gradient(&self, _: &mut Backward<'_>, _: &[Value], _: Value, _: Value) -> Result<InputGradients, GraphError> {
         Ok(vec![None])
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let sizes = emit.node("Shape", inputs);
+        let value = emit.scalar(self.value);
+        Ok(emit.node("Expand", &[value, sizes]))
     }
     fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
         Cost::default()

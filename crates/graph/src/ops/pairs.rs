@@ -283,7 +283,11 @@ impl Op for HardPairs {
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
-        if inputs.len() == COLUMNS && inputs.iter().all(|shape| shape.batch) { Ok(Shape::fixed(&[2])) } else { Err("four columns are needed".to_owned()) }
+        if inputs.len() == COLUMNS && inputs.iter().all(|shape| shape.batch) {
+            Ok(Shape::fixed(&[2]))
+        } else {
+            Err("four columns are needed".to_owned())
+        }
     }
 
     fn execution(&self) -> Execution {

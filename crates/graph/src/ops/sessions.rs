@@ -76,7 +76,13 @@ impl Op for SessionLogSumExp {
         }
     }
 
-    fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], output: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+    fn gradient(
+        &self,
+        backward: &mut Backward<'_>,
+        inputs: &[Value],
+        output: Value,
+        upstream: Value,
+    ) -> Result<InputGradients, GraphError> {
         let mut read = inputs.to_vec();
         read.extend([output, upstream]);
         let mut gradients = vec![None; inputs.len()];

@@ -88,7 +88,9 @@ impl Op for Unary {
         let dx = match self {
             Unary::Scale(factor) => backward.add(Unary::Scale(*factor), &[upstream])?,
             Unary::Copy => upstream,
-            Unary::Square | Unary::Absolute | Unary::Log(_) | Unary::LogOdds => backward.add(UnaryGradient(*self), &[inputs[0], upstream])?,
+            Unary::Square | Unary::Absolute | Unary::Log(_) | Unary::LogOdds => {
+                backward.add(UnaryGradient(*self), &[inputs[0], upstream])?
+            }
             Unary::Relu | Unary::Sigmoid | Unary::Tanh | Unary::Exp => backward.add(UnaryGradient(*self), &[output, upstream])?,
         };
         Ok(vec![Some(dx)])
@@ -104,6 +106,20 @@ impl Op for Unary {
             Unary::Scale(factor) => {
                 let factor = emit.scalar(*factor);
                 emit.node("Mul", &[x, factor])
+            }
+            Unary::Absolute => emit.node("Abs", &[x]),
+            Unary::Exp => emit.node("Exp", &[x]),
+            Unary::Log(epsilon) => {
+                let epsilon = emit.scalar(*epsilon);
+                let sum = emit.node("Add", &[x, epsilon]);
+                emit.node("Log", &[sum])
+            }
+            Unary::LogOdds => {
+                let [least, most, one] = [LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY, 1.0].map(|number| emit.scalar(number));
+                let p = emit.node("Clip", &[x, least, most]);
+                let complement = emit.node("Sub", &[one, p]);
+                let odds = emit.node("Div", &[p, complement]);
+                emit.node("Log", &[odds])
             }
             Unary::Copy => x,
         })

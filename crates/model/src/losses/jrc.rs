@@ -37,7 +37,10 @@ pub(super) fn loss(
     let generative = generative(s, sessions, input, param.same_label_loss()).map_err(&at)?;
     let weighted = weighted(s, param, entropy, generative).map_err(&at)?;
     weighted.ok_or_else(|| {
-        let message = format!("`{}` is no strategy of jrc_loss; expected fixed, random_uniform, random_normal or uncertainty", param.loss_weight_strategy());
+        let message = format!(
+            "`{}` is no strategy of jrc_loss; expected fixed, random_uniform, random_normal or uncertainty",
+            param.loss_weight_strategy()
+        );
         reader.pipeline.error(path, message)
     })
 }

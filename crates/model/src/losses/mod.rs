@@ -242,7 +242,9 @@ fn order_calibration(
 ) -> Result<Vec<Value>, Diagnostic> {
     let probability = |suffix: &str| {
         let name = format!("probs{suffix}");
-        reader.output(&name).ok_or_else(|| reader.pipeline.error(path, format!("ORDER_CALIBRATE_LOSS needs `{name}`, which is not predicted")))
+        reader
+            .output(&name)
+            .ok_or_else(|| reader.pipeline.error(path, format!("ORDER_CALIBRATE_LOSS needs `{name}`, which is not predicted")))
     };
     let own = probability(&task.suffix)?;
     let term = |related: Value, s: &mut Scope<'_>| -> Result<Value, GraphError> {

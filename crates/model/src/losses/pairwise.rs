@@ -1,8 +1,8 @@
 //! Losses over pairs of rows, one of which has the larger label (EasyRec behaviour 172).
 
+use rankmill_config::Diagnostic;
 use rankmill_config::proto::loss::LossParam;
 use rankmill_config::proto::{LossType, PairwiseFocalLoss, PairwiseHingeLoss, PairwiseLogisticLoss, PairwiseLoss};
-use rankmill_config::Diagnostic;
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::concat::Columns;
 use rankmill_graph::ops::focal::FocalFactor;
