@@ -11,7 +11,7 @@ use rankmill_data::Rejected;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 
-use crate::commands::{check, data, demo, eval, predict, train};
+use crate::commands::{check, data, demo, eval, export, import, predict, train};
 use crate::output::Level;
 
 /// Train, evaluate and apply click-through-rate ranking models from one config file.
@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
     #[command(subcommand)]
     Data(data::DataCommand),
     Demo(demo::DemoArgs),
@@ -155,7 +157,7 @@ pub(crate) struct PrecisionArgs {
 /// A model to read.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// A model directory (its newest checkpoint is read) or one checkpoint in it.
+    /// A model directory (its newest checkpoint is read), one checkpoint in it, or a packed bundle.
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
 }

@@ -23,7 +23,7 @@ pub use batch::{
     SequenceSpec,
 };
 pub use error::{DataError, Report, Rule, SkippedCause, shown};
-pub use features::{FeatureSet, OnError};
+pub use features::{FeatureSet, OnError, Recipe, read_vocabulary};
 pub use rankmill_kernels::ids::IdColumn;
 pub use reader::{Batch, Mode, Reader, ReaderOptions, Supply};
 pub use rejected::Rejected;

@@ -236,8 +236,9 @@ pub(crate) fn materialise(graph: &Graph, outputs: &[Value]) -> Result<Rewritten,
             let concatenated = node.op.execution() == Execution::Concat;
             let overwritten = node.op.in_place() == Some(i);
             if !concatenated && !overwritten {
-                // Columns are a view of a batch buffer, and what is given from outside is in none.
-                if matches!((node.op.execution(), graph.execution(*input)), (Execution::Columns(_), Execution::DenseInput(_))) {
+                // Views are parts of a buffer, and what is given from outside is in none.
+                let is_view = matches!(node.op.execution(), Execution::Columns(_) | Execution::Elements(_));
+                if is_view && matches!(graph.execution(*input), Execution::DenseInput(_) | Execution::Parameter(_)) {
                     inputs[i] = rewriter.new.add(Unary::Copy, &[inputs[i]])?;
                 }
                 continue;

@@ -23,6 +23,7 @@ mod execute;
 mod fuse;
 mod graph;
 mod lower;
+pub mod onnx;
 mod op;
 pub mod ops;
 mod plan;

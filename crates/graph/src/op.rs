@@ -10,6 +10,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Emitter, NoForm, Tensor};
 use crate::shape::{Axis, Shape};
 
 /// What a run gives to the operations besides their inputs.
@@ -66,7 +67,7 @@ pub struct Cost {
 /// The gradients of an operation with respect to its inputs; `None` where an input has none.
 pub type InputGradients = Vec<Option<Value>>;
 
-/// An operation: shape rule, forward, gradient and cost side by side. One file each under `ops/`.
+/// An operation: shape rule, forward, gradient, ONNX form and cost side by side. One file each under `ops/`.
 pub trait Op: Any + Debug + Send + Sync {
     /// Name for messages and pictures.
     fn name(&self) -> &'static str;
@@ -135,6 +136,14 @@ pub trait Op: Any + Debug + Send + Sync {
         _upstream: Value,
     ) -> Result<InputGradients, GraphError> {
         Err(GraphError::NoGradient { op: self.name() })
+    }
+
+    /// Writes it as nodes of ONNX, on tensors of the given shapes, and gives the one that has its output's.
+    ///
+    /// # Errors
+    /// If it has no such form: operations of training graphs alone need none.
+    fn onnx(&self, _emit: &mut Emitter<'_>, _inputs: &[Tensor], _shapes: &[&Shape], _output: &Shape) -> Result<Tensor, NoForm> {
+        Err(NoForm)
     }
 
     /// Work; elementwise operations count one operation for each output element.

@@ -4,7 +4,7 @@
 //! - `assets/`: vocabulary files that the config names;
 //! - `manifest.json`: versions, data fingerprints, and golden rows with their scores.
 //!
-//! A directory is written aside, synced and renamed, so that there is never half a model.
+//! A directory is written aside, synced and renamed, so that there is never half a model. [`pack`](crate::pack) makes one file of it.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -17,6 +17,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::model::Output;
+use crate::packed::Files;
 use crate::parameters::{Parameter, Parameters};
 use crate::predictor::{Predictor, Scores};
 
@@ -26,7 +27,7 @@ const FORMAT: u32 = 2;
 /// The config of a bundle.
 pub const CONFIG_FILE: &str = "pipeline.config";
 pub(crate) const VARIABLES_FILE: &str = "variables.safetensors";
-const MANIFEST_FILE: &str = "manifest.json";
+pub(crate) const MANIFEST_FILE: &str = "manifest.json";
 const ASSETS: &str = "assets";
 /// Where a model directory keeps its checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
@@ -228,25 +229,28 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Reads a bundle, or the newest checkpoint of a model directory.
+    /// Reads a bundle, packed or not, or the newest checkpoint of a model directory.
     ///
     /// # Errors
     /// If there is none, or it is damaged.
-    pub fn open(directory: &Path) -> Result<Bundle, BundleError> {
-        let path = locate(directory)?;
+    pub fn open(path: &Path) -> Result<Bundle, BundleError> {
+        let mut files = if path.is_file() { Files::packed(path)? } else { Files::Directory(locate(path)?) };
+        let path = files.path().to_owned();
         let file = path.join(MANIFEST_FILE);
-        let text = fs::read_to_string(&file).map_err(BundleError::io(&file))?;
+        let text = files.read_text(MANIFEST_FILE)?;
         let manifest: Manifest = serde_json::from_str(&text).map_err(|error| BundleError::damaged(&file, error))?;
         if manifest.format != FORMAT {
             return Err(BundleError::damaged(&file, format!("layout {}; this version reads {FORMAT}", manifest.format)));
         }
-        let mut pipeline = Pipeline::load(&path.join(CONFIG_FILE), &Edits::default()).map_err(BundleError::Config)?;
+        let name = path.join(CONFIG_FILE).display().to_string();
+        let mut pipeline = Pipeline::parse(&name, &files.read_text(CONFIG_FILE)?, &Edits::default()).map_err(BundleError::Config)?;
         for config in feature_configs(&mut pipeline) {
             if config.vocab_file().starts_with(ASSETS) {
                 config.vocab_file = Some(path.join(config.vocab_file()).display().to_string());
             }
         }
-        let parameters = Parameters { entries: read_tensors(&path.join(VARIABLES_FILE))? };
+        let entries = tensors(&files.read(VARIABLES_FILE)?, &path.join(VARIABLES_FILE))?;
+        let parameters = Parameters { entries };
         Ok(Bundle { path, pipeline, parameters, manifest })
     }
 }
@@ -276,7 +280,7 @@ pub fn write_bundle(directory: &Path, pipeline: &Pipeline, parameters: &Paramete
     write_file(&directory.join(MANIFEST_FILE), text.as_bytes())
 }
 
-fn feature_configs(pipeline: &mut Pipeline) -> impl Iterator<Item = &mut rankmill_config::proto::FeatureConfig> {
+pub(crate) fn feature_configs(pipeline: &mut Pipeline) -> impl Iterator<Item = &mut rankmill_config::proto::FeatureConfig> {
     let new = pipeline.proto.feature_config.iter_mut().flat_map(|config| &mut config.features);
     new.chain(&mut pipeline.proto.feature_configs)
 }
@@ -317,8 +321,12 @@ pub fn write_tensors<'a>(path: &Path, tensors: impl Iterator<Item = (&'a str, &'
 /// # Errors
 /// If the file is damaged or holds something else than `f32`.
 pub fn read_tensors(path: &Path) -> Result<Vec<Parameter>, BundleError> {
-    let bytes = fs::read(path).map_err(BundleError::io(path))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| BundleError::damaged(path, error))?;
+    tensors(&fs::read(path).map_err(BundleError::io(path))?, path)
+}
+
+/// The tensors of a safetensors file that was read from `path`.
+fn tensors(bytes: &[u8], path: &Path) -> Result<Vec<Parameter>, BundleError> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| BundleError::damaged(path, error))?;
     let mut entries = Vec::with_capacity(file.len());
     for (name, view) in file.iter() {
         if view.dtype() != Dtype::F32 {

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rankmill_data::{Column, FeatureBatch, FeatureKind, FeatureSpec};
+use rankmill_data::{Column, FeatureBatch, FeatureKind, FeatureSet, FeatureSpec};
 use rankmill_graph::Feed;
+use rankmill_graph::onnx::{IdCount, IdInput, InputNames};
 use rankmill_kernels::ids::IdColumn;
 use rankmill_kernels::view::MatRef;
 
@@ -126,6 +127,26 @@ impl Slots {
     pub(crate) fn key_column(&self, index: usize) -> usize {
         self.dense + self.labels + 1 + index
     }
+}
+
+/// What the slots are called outside: as the features that fill them.
+pub fn input_names(features: &FeatureSet) -> InputNames {
+    let mut names = InputNames::default();
+    for (i, spec) in features.specs().iter().enumerate() {
+        match spec.kind {
+            FeatureKind::Ids { weighted, .. } => {
+                let count = match features.most_ids(i) {
+                    Some(1) => IdCount::One,
+                    Some(most) => IdCount::Fixed(most),
+                    None => IdCount::Any,
+                };
+                names.ids.push(IdInput { name: spec.name.clone(), is_weighted: weighted, count });
+            }
+            FeatureKind::Dense { .. } => names.dense.push(spec.name.clone()),
+            FeatureKind::IdSequence { .. } | FeatureKind::DenseSequence { .. } => {}
+        }
+    }
+    names
 }
 
 /// A batch as the graph reads it.

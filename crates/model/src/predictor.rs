@@ -147,7 +147,7 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// Loads a model directory (its newest checkpoint) or a bundle, and checks that its golden rows score as they did when it was
+    /// Loads a model directory (its newest checkpoint) or a bundle, packed or not, and checks that its golden rows score as they did when it was
     /// written: the same bits by the same version on the same kind of processor, within 1e-6 otherwise.
     ///
     /// # Errors
@@ -179,6 +179,11 @@ impl Predictor {
     /// The predictions, in the order of [`Scores::columns`].
     pub fn outputs(&self) -> &[Output] {
         self.scorer.outputs()
+    }
+
+    /// The inference graph.
+    pub fn model(&self) -> &Model {
+        &self.scorer.model
     }
 
     /// The variables.

@@ -344,7 +344,7 @@ fn gradients_fit(
     random: &mut Random,
 ) {
     const STEP: f32 = 4e-3;
-    let mut loss = |trainer: &mut Trainer, name: &str, direction: &[f32], step: f32| {
+    let loss = |trainer: &mut Trainer, name: &str, direction: &[f32], step: f32| {
         let entry = trainer.parameters_mut().entries.iter_mut().find(|entry| entry.name == name).expect("a variable");
         let kept = entry.values.clone();
         entry.values.iter_mut().zip(direction).for_each(|(value, d)| *value += step * d);

@@ -24,12 +24,14 @@ fn definitions_are_consistent() {
 
 #[test]
 fn help_of_every_command() {
-    let paths: [&[&str]; 10] = [
+    let paths: [&[&str]; 12] = [
         &[],
         &["check"],
         &["train"],
         &["eval"],
         &["predict"],
+        &["export"],
+        &["import"],
         &["data"],
         &["data", "synth"],
         &["data", "synth", "movielens"],

@@ -4,6 +4,8 @@ pub(crate) mod check;
 pub(crate) mod data;
 pub(crate) mod demo;
 pub(crate) mod eval;
+pub(crate) mod export;
+pub(crate) mod import;
 pub(crate) mod predict;
 pub(crate) mod train;
 
@@ -19,6 +21,8 @@ pub(crate) fn run(command: &Command, output: &Output) -> anyhow::Result<Outcome>
         Command::Train(arguments) => train::run(arguments, output),
         Command::Eval(arguments) => eval::run(arguments, output),
         Command::Predict(arguments) => predict::run(arguments, output),
+        Command::Export(arguments) => export::run(arguments, output),
+        Command::Import(arguments) => import::run(arguments, output),
         Command::Demo(arguments) => demo::run(arguments, output),
     }
 }

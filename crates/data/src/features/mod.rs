@@ -11,6 +11,7 @@ mod ids;
 mod lookup;
 mod plan;
 mod raw;
+mod recipe;
 mod sequence;
 mod set;
 mod split;
@@ -23,7 +24,9 @@ use crate::batch::{Column, FeatureCounts, FeatureKind};
 use build::Declaration;
 use fields::{RowErrors, Values};
 
+pub use recipe::Recipe;
 pub use set::{FeatureSet, OnError};
+pub use vocabulary::read_vocabulary;
 
 /// A feature, ready to run.
 #[derive(Clone, Debug)]

@@ -21,13 +21,18 @@ pub(crate) fn from_list<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Resul
 
 /// The places of the lines of a file.
 pub(crate) fn from_file(path: &str) -> Result<Places, String> {
+    from_list(read_vocabulary(path)?.iter().map(Vec::as_slice))
+}
+
+/// The words of a vocabulary file, in order.
+///
+/// # Errors
+/// In words, if the file can't be read or has none.
+pub fn read_vocabulary(path: &str) -> Result<Vec<Vec<u8>>, String> {
     let mut file = TextFile::open(path, &Arc::default()).map_err(|error| error.to_string())?;
-    let mut values: Vec<Box<[u8]>> = Vec::new();
+    let mut words = Vec::new();
     while let Some((line, _)) = file.next_line().map_err(|error| error.to_string())? {
-        values.push(line.into());
+        words.push(line.to_vec());
     }
-    if values.is_empty() {
-        return Err(format!("{path} has no lines"));
-    }
-    from_list(values.iter().map(|value| &**value))
+    if words.is_empty() { Err(format!("{path} has no lines")) } else { Ok(words) }
 }

@@ -1,22 +1,24 @@
 //! A file that is written aside and takes its place only when it is complete.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// A buffered file `.NAME.partial` that [`AsideFile::commit`] renames to `NAME`; dropped before that, it is removed.
 #[derive(Debug)]
-pub(crate) struct AsideFile {
+pub struct AsideFile {
     path: PathBuf,
     aside: PathBuf,
     /// `None` once committed.
     file: Option<BufWriter<File>>,
-    bytes: u64,
 }
 
 impl AsideFile {
     /// Opens the file aside, beside its later place.
-    pub(crate) fn create(path: &Path) -> io::Result<AsideFile> {
+    ///
+    /// # Errors
+    /// If the file system refuses, or the path names no file.
+    pub fn create(path: &Path) -> io::Result<AsideFile> {
         let Some(name) = path.file_name() else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"));
         };
@@ -28,30 +30,41 @@ impl AsideFile {
         hidden.push(".partial");
         let aside = path.with_file_name(hidden);
         let file = BufWriter::with_capacity(1 << 18, File::create(&aside)?);
-        Ok(AsideFile { path: path.to_owned(), aside, file: Some(file), bytes: 0 })
+        Ok(AsideFile { path: path.to_owned(), aside, file: Some(file) })
     }
 
     /// Writes out everything and moves the file to its place; returns its size in bytes.
-    pub(crate) fn commit(mut self) -> io::Result<u64> {
-        let Some(writer) = self.file.as_mut() else { return Ok(self.bytes) };
+    ///
+    /// # Errors
+    /// If the file system refuses; the file aside is then removed.
+    pub fn commit(mut self) -> io::Result<u64> {
+        let writer = self.writer()?;
         writer.flush()?;
         writer.get_ref().sync_all()?;
+        let bytes = writer.get_ref().metadata()?.len();
         fs::rename(&self.aside, &self.path)?;
         self.file = None;
-        Ok(self.bytes)
+        Ok(bytes)
+    }
+
+    fn writer(&mut self) -> io::Result<&mut BufWriter<File>> {
+        self.file.as_mut().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 }
 
 impl Write for AsideFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(writer) = self.file.as_mut() else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        let written = writer.write(bytes)?;
-        self.bytes += written as u64;
-        Ok(written)
+        self.writer()?.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.as_mut().map_or(Ok(()), Write::flush)
+        self.writer()?.flush()
+    }
+}
+
+impl Seek for AsideFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.writer()?.seek(to)
     }
 }
 

@@ -10,7 +10,7 @@ mod parquet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub(crate) use aside::AsideFile;
+pub use aside::AsideFile;
 
 use self::delimited::DelimitedSink;
 use self::parquet::ParquetSink;

@@ -11,6 +11,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Attribute, Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, InputGradients, Op};
 use crate::shape::{Axis, Shape};
 
@@ -89,6 +90,36 @@ impl Attention {
         }
     }
 
+    /// `[B, M, H·w]` as ONNX's `[B, H, M, w]`.
+    fn heads_apart(&self, emit: &mut Emitter<'_>, x: Tensor, shape: &Shape) -> Tensor {
+        let x = if shape.axis.is_some() { x } else { emit.unsqueeze(x, 1) };
+        let sizes = emit.ints(&[0, 0, self.heads as i64, (shape.width() / self.heads) as i64]);
+        let apart = emit.node("Reshape", &[x, sizes]);
+        emit.node_with("Transpose", &[apart], &[("perm", Attribute::Ints(vec![0, 2, 1, 3]))])
+    }
+
+    /// What is hidden, as a truth value that ONNX repeats over `[B, H, M, L]`.
+    fn hidden(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape]) -> Result<Option<Tensor>, NoForm> {
+        let zero = emit.scalar(0.0);
+        let mut hidden = None;
+        // Keys lie along the last dimension, queries along the one before.
+        let masks = [(self.masks.keys, [0, 1, 1, -1]), (self.masks.queries, [0, 1, -1, 1])];
+        for (i, (_, sizes)) in masks.iter().filter(|(is_set, _)| *is_set).enumerate() {
+            let mask = if shapes[3 + i].axis.is_some() { inputs[3 + i] } else { emit.unsqueeze(inputs[3 + i], 1) };
+            let sizes = emit.ints(sizes);
+            let mask = emit.node("Reshape", &[mask, sizes]);
+            let own = emit.node("Equal", &[mask, zero]);
+            hidden = Some(either(emit, hidden, own));
+        }
+        if self.masks.causal {
+            let [queries, keys] = [self.queries, self.keys].map(|axis| positions(emit, axis));
+            let queries = emit.unsqueeze(queries?, -1);
+            let later = emit.node("Less", &[queries, keys?]);
+            hidden = Some(either(emit, hidden, later));
+        }
+        Ok(hidden)
+    }
+
     fn lengths(&self, context: &Context<'_>) -> Lengths {
         Lengths { queries: context.length(self.queries), keys: context.length(self.keys) }
     }
@@ -112,6 +143,19 @@ impl Attention {
         }
         Ok(())
     }
+}
+
+/// True where one of two is.
+fn either(emit: &mut Emitter<'_>, a: Option<Tensor>, b: Tensor) -> Tensor {
+    a.map_or(b, |a| emit.node("Or", &[a, b]))
+}
+
+/// 0, 1, … up to the length of an axis; without one, 0.
+fn positions(emit: &mut Emitter<'_>, axis: Option<Axis>) -> Result<Tensor, NoForm> {
+    let length = emit.lengths(&[axis])?;
+    let [first, step] = [0, 1].map(|number| emit.int(number));
+    let end = emit.squeeze(length, 0);
+    Ok(emit.node("Range", &[first, end, step]))
 }
 
 /// Softmax in place.
@@ -163,6 +207,28 @@ impl Op for Attention {
             }
         }
         Ok(gradients)
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        let [q, k, v] = [0, 1, 2].map(|i| self.heads_apart(emit, inputs[i], shapes[i]));
+        let k = emit.node_with("Transpose", &[k], &[("perm", Attribute::Ints(vec![0, 1, 3, 2]))]);
+        let scale = emit.scalar(self.scale);
+        let products = emit.node("MatMul", &[q, k]);
+        let mut scores = emit.node("Mul", &[products, scale]);
+        if let Some(hidden) = self.hidden(emit, inputs, shapes)? {
+            let [penalty, none] = [self.penalty, 0.0].map(|number| emit.scalar(number));
+            let penalties = emit.node("Where", &[hidden, penalty, none]);
+            scores = emit.node("Add", &[scores, penalties]);
+        }
+        let probabilities = emit.node_with("Softmax", &[scores], &[("axis", Attribute::Int(-1))]);
+        let y = emit.node("MatMul", &[probabilities, v]);
+        let y = emit.node_with("Transpose", &[y], &[("perm", Attribute::Ints(vec![0, 2, 1, 3]))]);
+        let positions = if self.queries.is_some() { vec![0] } else { Vec::new() };
+        let sizes: Vec<i64> = [0].into_iter().chain(positions).chain([output.elements() as i64]).collect();
+        let sizes = emit.ints(&sizes);
+        // Without an axis the one position is dropped together with the heads.
+        let y = if self.queries.is_some() { y } else { emit.squeeze(y, 1) };
+        Ok(emit.node("Reshape", &[y, sizes]))
     }
 
     /// Of one key for each query: how many there are is not known here.

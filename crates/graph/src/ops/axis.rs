@@ -5,6 +5,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Attribute, BOOL, Emitter, FLOAT, NoForm, Tensor};
 use crate::op::{Context, Cost, InputGradients, Op};
 use crate::shape::{Axis, Shape};
 
@@ -46,6 +47,10 @@ impl Op for RepeatAlong {
     fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         Ok(vec![Some(backward.add(SumAlong, &[upstream])?)])
     }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        let x = emit.unsqueeze(inputs[0], 1);
+        emit.expand(x, output)
+    }
 }
 
 /// The sum along the axis: `[B, L, N]` → `[B, N]`.
@@ -71,6 +76,9 @@ impl Op for SumAlong {
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         let axis = backward.shape(inputs[0]).axis.expect("inferred before");
         Ok(vec![Some(backward.add(RepeatAlong { axis }, &[upstream])?)])
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        Ok(emit.sum(inputs[0], 1))
     }
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {
         Cost { flops_per_row: inputs[0].elements() as f64 }
@@ -107,6 +115,10 @@ impl Op for MaxAlong {
         upstream: Value,
     ) -> Result<InputGradients, GraphError> {
         Ok(vec![Some(backward.add(MaxAlongGradient, &[inputs[0], output, upstream])?)])
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let settings = [("axes", Attribute::Ints(vec![1])), ("keepdims", Attribute::Int(0))];
+        Ok(emit.node_with("ReduceMax", inputs, &settings))
     }
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {
         Cost { flops_per_row: inputs[0].elements() as f64 }
@@ -162,6 +174,16 @@ impl Op for PositionMask {
             output.row(i)[0] = if ((i % length) as f32) < held { 1.0 } else { 0.0 };
         }
     }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let length = emit.length(self.axis)?;
+        let [first, step] = [0, 1].map(|number| emit.int(number));
+        let end = emit.squeeze(length, 0);
+        let positions = emit.node("Range", &[first, end, step]);
+        let positions = emit.node_with("Cast", &[positions], &[("to", FLOAT)]);
+        let is_held = emit.node("Less", &[positions, inputs[0]]);
+        let mask = emit.node_with("Cast", &[is_held], &[("to", FLOAT)]);
+        Ok(emit.unsqueeze(mask, -1))
+    }
 }
 
 /// Softmax along the axis, for each column: `[B, L, N]` → `[B, L, N]`.
@@ -199,6 +221,9 @@ impl Op for SoftmaxAlong {
     }
     fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], output: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         Ok(vec![Some(backward.add(SoftmaxAlongGradient { axis: self.axis }, &[output, upstream])?)])
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        Ok(emit.node_with("Softmax", inputs, &[("axis", Attribute::Int(1))]))
     }
     fn cost(&self, _: &[&Shape], output: &Shape) -> Cost {
         Cost { flops_per_row: 4.0 * output.elements() as f64 }
@@ -273,6 +298,11 @@ impl Op for ToAxis {
         let dims = backward.shape(inputs[0]).dims.clone();
         Ok(vec![Some(backward.add(FromAxis { dims }, &[upstream])?)])
     }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let cut = emit.reshape(inputs[0], shapes[0], &[shapes[0].elements() / self.width, self.width]);
+        let length = emit.length(self.axis)?;
+        Ok(emit.resize(cut, 3, 1, length))
+    }
 }
 
 /// Positions side by side: `[B, L, N]` → `[B, dims...]`, of `n·N` elements for some n; positions from n on are cut off, missing ones zeros.
@@ -308,6 +338,16 @@ impl Op for FromAxis {
         let shape = backward.shape(inputs[0]);
         let (axis, width) = (shape.axis.expect("inferred before"), shape.elements());
         Ok(vec![Some(backward.add(ToAxis { axis, width }, &[upstream])?)])
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        let width = shapes[0].elements();
+        let x = emit.flat(inputs[0], shapes[0]);
+        let positions = emit.ints(&[(output.elements() / width) as i64]);
+        let x = emit.resize(x, 3, 1, positions);
+        // Positions and columns, [B, n, N], become the dimensions of the output.
+        let sizes: Vec<i64> = [0].into_iter().chain(output.dims.iter().map(|size| *size as i64)).collect();
+        let sizes = emit.ints(&sizes);
+        Ok(emit.node("Reshape", &[x, sizes]))
     }
 }
 
@@ -353,6 +393,11 @@ impl Op for ConcatAlong {
         }
         Ok(gradients)
     }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let parts: Vec<Tensor> =
+            inputs.iter().zip(shapes).map(|(input, shape)| if shape.axis.is_some() { *input } else { emit.unsqueeze(*input, 1) }).collect();
+        Ok(emit.node_with("Concat", &parts, &[("axis", Attribute::Int(1))]))
+    }
 }
 
 /// Some of the positions: `[B, L, N]` → `[B, M, N]`, or `[B, N]`.
@@ -386,6 +431,13 @@ impl Op for PartAlong {
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         let axis = backward.shape(inputs[0]).axis.expect("inferred before");
         Ok(vec![Some(backward.add(PartAlongGradient { part: self.clone(), axis }, &[upstream])?)])
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let first = emit.lengths(&self.before)?;
+        let length = emit.lengths(&[self.axis])?;
+        let end = emit.node("Add", &[first, length]);
+        let part = emit.slice_between(inputs[0], 1, first, end);
+        Ok(if self.axis.is_some() { part } else { emit.squeeze(part, 1) })
     }
 }
 
@@ -445,5 +497,11 @@ impl Op for Where {
     }
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         Ok(vec![None, Some(backward.add(Where { otherwise: 0.0 }, &[inputs[0], upstream])?)])
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        let mask = emit.repeatable(inputs[0], shapes[0], output);
+        let is_shown = emit.node_with("Cast", &[mask], &[("to", BOOL)]);
+        let otherwise = emit.scalar(self.otherwise);
+        Ok(emit.node("Where", &[is_shown, inputs[1], otherwise]))
     }
 }

@@ -9,6 +9,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, Execution, InputGradients, Op};
 use crate::ops::concat::Elements;
 use crate::shape::{Axis, Shape};
@@ -137,6 +138,21 @@ impl Op for MovingNorm {
             return Err("statistics, scale and offset need one element for each column".to_owned());
         }
         Ok(inputs[0].clone())
+    }
+
+    /// In the order of operations of [`NormCoefficients`]; what depends on parameters alone is computed when the model is loaded.
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        let [gamma, beta, mean, variance] = [1, 2, 3, 4].map(|i| emit.repeatable(inputs[i], shapes[i], output));
+        let epsilon = emit.scalar(self.epsilon);
+        let variance = emit.node("Add", &[variance, epsilon]);
+        let deviation = emit.node("Sqrt", &[variance]);
+        let inverse = emit.node("Reciprocal", &[deviation]);
+        let scale = emit.node("Mul", &[inverse, gamma]);
+        let moved = emit.node("Mul", &[mean, scale]);
+        let shift = emit.node("Sub", &[beta, moved]);
+        let scaled = emit.node("Mul", &[inputs[0], scale]);
+        let y = emit.node("Add", &[scaled, shift]);
+        Ok(emit.relu_if(self.relu, y))
     }
 }
 

@@ -5,6 +5,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Emitter, NoForm, Tensor};
 use crate::op::{Context, InputGradients, Op};
 use crate::ops::concat::Elements;
 use crate::ops::reduce::{OverRows, SumColumns};
@@ -154,5 +155,22 @@ impl Op for Binary {
             gradients.push(Some(gradient));
         }
         Ok(gradients)
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        let [a, b] = [0, 1].map(|i| emit.repeatable(inputs[i], shapes[i], output));
+        Ok(match self {
+            Binary::Add => emit.node("Add", &[a, b]),
+            Binary::Subtract => emit.node("Sub", &[a, b]),
+            Binary::Multiply => emit.node("Mul", &[a, b]),
+            Binary::Divide => emit.node("Div", &[a, b]),
+            Binary::DivideOrZero => {
+                let [zero, one] = [0.0, 1.0].map(|number| emit.scalar(number));
+                let is_zero = emit.node("Equal", &[b, zero]);
+                let divisor = emit.node("Where", &[is_zero, one, b]);
+                let quotient = emit.node("Div", &[a, divisor]);
+                emit.node("Where", &[is_zero, zero, quotient])
+            }
+        })
     }
 }

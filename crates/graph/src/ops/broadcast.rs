@@ -5,6 +5,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Emitter, NoForm, Tensor, leading};
 use crate::op::{Context, InputGradients, Op};
 use crate::ops::reduce::{OverRows, SumColumns};
 use crate::shape::{Axis, Shape};
@@ -53,6 +54,12 @@ impl Op for RepeatRow {
             Scaling::InverseRows => backward.add(OverRows::Mean, &[upstream])?,
         })])
     }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        if self.scaling != Scaling::One {
+            return Err(NoForm);
+        }
+        emit.expand(inputs[0], output)
+    }
 }
 
 /// `[B, 1]` → `[B, N]`.
@@ -73,5 +80,10 @@ impl Op for RepeatColumn {
     }
     fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         Ok(vec![Some(backward.add(SumColumns, &[upstream])?)])
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        let sizes: Vec<i64> = vec![1; leading(output)].into_iter().chain([self.0 as i64]).collect();
+        let sizes = emit.ints(&sizes);
+        Ok(emit.node("Expand", &[inputs[0], sizes]))
     }
 }

@@ -4,6 +4,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Emitter, NoForm, Tensor};
 use crate::op::{Context, InputGradients, Op};
 use crate::shape::Shape;
 
@@ -57,5 +58,15 @@ impl Op for Choose {
 
     fn gradient(&self, _: &mut Backward<'_>, _: &[Value], _: Value, _: Value) -> Result<InputGradients, GraphError> {
         Ok(vec![None])
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let (operator, value) = match self.condition {
+            Condition::Equals(value) => ("Equal", value),
+            Condition::Above(value) => ("Greater", value),
+        };
+        let [value, yes, no] = [value, self.yes, self.no].map(|number| emit.scalar(number));
+        let holds = emit.node(operator, &[inputs[0], value]);
+        Ok(emit.node("Where", &[holds, yes, no]))
     }
 }

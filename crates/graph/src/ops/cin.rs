@@ -11,6 +11,7 @@ use rankmill_kernels::{elementwise, gemm};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, Execution, InputGradients, Op};
 use crate::ops::concat::Elements;
 use crate::ops::reduce::OverRows;
@@ -93,6 +94,18 @@ impl Op for Interaction {
             false => None,
         };
         Ok(vec![dx, d_start, d_kernel, d_bias])
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        let [maps, m, n] = shapes[2].dims[..] else { return Err(NoForm) };
+        let x = emit.unsqueeze(inputs[0], -2);
+        let start = emit.unsqueeze(inputs[1], -3);
+        let products = emit.node("Mul", &[x, start]);
+        let products = emit.reshape(products, &output.with_dims(&[m, n, self.width]), &[m * n, self.width]);
+        let kernel = emit.reshape(inputs[2], shapes[2], &[maps, m * n]);
+        let sums = emit.node("MatMul", &[kernel, products]);
+        let bias = emit.unsqueeze(inputs[3], -1);
+        Ok(emit.node("Add", &[sums, bias]))
     }
 
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {

@@ -4,6 +4,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{BOOL, Emitter, FLOAT, NoForm, Tensor};
 use crate::op::{Context, InputGradients, Op};
 use crate::shape::Shape;
 
@@ -59,5 +60,23 @@ impl Op for Compare {
     }
     fn gradient(&self, _: &mut Backward<'_>, _: &[Value], _: Value, _: Value) -> Result<InputGradients, GraphError> {
         Ok(vec![None, None])
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let [mut a, mut b] = [inputs[0], inputs[1]];
+        if matches!(self, Compare::And | Compare::Or) {
+            [a, b] = [a, b].map(|x| emit.node_with("Cast", &[x], &[("to", BOOL)]));
+        }
+        let holds = match self {
+            Compare::Equal => emit.node("Equal", &[a, b]),
+            Compare::NotEqual => {
+                let is_equal = emit.node("Equal", &[a, b]);
+                emit.node("Not", &[is_equal])
+            }
+            Compare::Less => emit.node("Less", &[a, b]),
+            Compare::LessOrEqual => emit.node("LessOrEqual", &[a, b]),
+            Compare::And => emit.node("And", &[a, b]),
+            Compare::Or => emit.node("Or", &[a, b]),
+        };
+        Ok(emit.node_with("Cast", &[holds], &[("to", FLOAT)]))
     }
 }

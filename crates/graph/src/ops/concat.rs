@@ -4,6 +4,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Attribute, Emitter, NoForm, Tensor, leading};
 use crate::op::{Context, Cost, Execution, InputGradients, Op};
 use crate::ops::reshape::Reshape;
 use crate::shape::Shape;
@@ -39,6 +40,9 @@ impl Op for Concat {
         }
         Ok(gradients)
     }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        Ok(emit.node_with("Concat", inputs, &[("axis", Attribute::Int(-1))]))
+    }
     fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
         Cost::default()
     }
@@ -71,6 +75,10 @@ impl Op for Columns {
         let shape = backward.shape(inputs[0]).clone();
         let padded = backward.add(Pad { first: self.first, width: shape.elements() }, &[upstream])?;
         Ok(vec![Some(if shape.dims.len() == 1 { padded } else { backward.add(Reshape { shape }, &[padded])? })])
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let x = emit.flat(inputs[0], shapes[0]);
+        Ok(emit.slice(x, -1, self.first as i64, (self.first + self.width) as i64))
     }
     fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
         Cost::default()
@@ -109,6 +117,13 @@ impl Op for Pad {
         let width = backward.shape(inputs[0]).elements();
         Ok(vec![Some(backward.add(Columns { first: self.first, width }, &[upstream])?)])
     }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let x = emit.flat(inputs[0], shapes[0]);
+        let rows = vec![0; leading(shapes[0])];
+        let behind = self.width - self.first - shapes[0].elements();
+        let pads = emit.ints(&[rows.as_slice(), &[self.first as i64], &rows, &[behind as i64]].concat());
+        Ok(emit.node("Pad", &[x, pads]))
+    }
 }
 
 /// Elements of a tensor without batch rows, from `first` on, as another shape.
@@ -132,6 +147,11 @@ impl Op for Elements {
     }
     fn execution(&self) -> Execution {
         Execution::Elements(self.first)
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        let x = emit.flat(inputs[0], shapes[0]);
+        let part = emit.slice(x, 0, self.first as i64, (self.first + output.elements()) as i64);
+        Ok(emit.reshape(part, &Shape::fixed(&[output.elements()]), &output.dims))
     }
     fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
         Cost::default()

@@ -7,6 +7,7 @@ use rankmill_kernels::{elementwise, gemm};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Attribute, Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, InputGradients, Op};
 use crate::shape::Shape;
 
@@ -65,6 +66,18 @@ impl Op for Dots {
             gradients.push(Some(backward.add(op, &[inputs[1 - side], upstream])?));
         }
         Ok(gradients)
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let sides: [Vec<i64>; 2] =
+            [self.pairs.iter().map(|(i, _)| i64::from(*i)).collect(), self.pairs.iter().map(|(_, j)| i64::from(*j)).collect()];
+        let mut factors = Vec::with_capacity(2);
+        for (input, side) in inputs.iter().zip(&sides) {
+            let side = emit.ints(side);
+            factors.push(emit.node_with("Gather", &[*input, side], &[("axis", Attribute::Int(-2))]));
+        }
+        let products = emit.node("Mul", &factors);
+        Ok(emit.sum(products, -1))
     }
 
     fn cost(&self, _: &[&Shape], output: &Shape) -> Cost {

@@ -4,6 +4,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Emitter, NoForm, Tensor};
 use crate::op::{Context, InputGradients, Op};
 use crate::shape::Shape;
 
@@ -46,6 +47,10 @@ impl Op for Extreme {
             gradients.push(if wanted { Some(backward.add(op, &[inputs[0], inputs[1], upstream])?) } else { None });
         }
         Ok(gradients)
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        Ok(emit.node(if *self == Extreme::Maximum { "Max" } else { "Min" }, inputs))
     }
 }
 

@@ -6,6 +6,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, InputGradients, Op};
 use crate::shape::Shape;
 
@@ -28,6 +29,12 @@ impl Op for Fill {
     fn forward(&self, _: &Context<'_>, _: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
         output.fill(self.value);
     }
+    fn onnx(&self, emit: &mut Emitter<'_>, _: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        if self.shape.batch {
+            return Err(NoForm);
+        }
+        Ok(emit.floats(&self.shape.dims, vec![self.value; self.shape.elements()]))
+    }
 }
 
 /// These numbers, `[N]`.
@@ -46,6 +53,9 @@ impl Op for Constant {
     }
     fn forward(&self, _: &Context<'_>, _: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
         output.row(0).copy_from_slice(&self.values);
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, _: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        Ok(emit.floats(&[self.values.len()], self.values.to_vec()))
     }
 }
 
@@ -68,6 +78,11 @@ impl Op for FillLike {
     }
     fn gradient(&self, _: &mut Backward<'_>, _: &[Value], _: Value, _: Value) -> Result<InputGradients, GraphError> {
         Ok(vec![None])
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let sizes = emit.node("Shape", inputs);
+        let value = emit.scalar(self.value);
+        Ok(emit.node("Expand", &[value, sizes]))
     }
     fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
         Cost::default()

@@ -9,6 +9,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Attribute, Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, InputGradients, Op};
 use crate::shape::Shape;
 
@@ -158,6 +159,14 @@ impl Function {
     }
 }
 
+/// `x/2 · (1 + t)`.
+fn half_of_next(emit: &mut Emitter<'_>, x: Tensor, t: Tensor) -> Tensor {
+    let [half, one] = [0.5, 1.0].map(|number| emit.scalar(number));
+    let next = emit.node("Add", &[t, one]);
+    let halved = emit.node("Mul", &[x, half]);
+    emit.node("Mul", &[halved, next])
+}
+
 /// Operations that an elementwise function with an exponential counts as.
 const FLOPS: f64 = 8.0;
 
@@ -200,6 +209,82 @@ impl Op for Function {
 
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         Ok(vec![Some(backward.add(FunctionGradient(*self), &[inputs[0], upstream])?)])
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let x = inputs[0];
+        let mut number = |value: f32| emit.scalar(value);
+        Ok(match *self {
+            Function::LeakyRelu(slope) => {
+                let slope = number(slope);
+                let scaled = emit.node("Mul", &[x, slope]);
+                emit.node("Max", &[x, scaled])
+            }
+            Function::Relu6 => {
+                let bounds = [number(0.0), number(6.0)];
+                emit.node("Clip", &[x, bounds[0], bounds[1]])
+            }
+            Function::Elu => emit.node("Elu", &[x]),
+            Function::Selu => {
+                let settings = [("alpha", Attribute::Float(SELU_ALPHA)), ("gamma", Attribute::Float(SELU_SCALE))];
+                emit.node_with("Selu", &[x], &settings)
+            }
+            Function::GeluTanh => {
+                let [cubic, scale] = [number(GELU_CUBIC), number(GELU_SCALE)];
+                let square = emit.node("Mul", &[x, x]);
+                let cube = emit.node("Mul", &[square, x]);
+                let bent = emit.node("Mul", &[cube, cubic]);
+                let sum = emit.node("Add", &[x, bent]);
+                let scaled = emit.node("Mul", &[sum, scale]);
+                let t = emit.node("Tanh", &[scaled]);
+                half_of_next(emit, x, t)
+            }
+            Function::GeluErf => {
+                let root = number(SQRT_2);
+                let scaled = emit.node("Div", &[x, root]);
+                let t = emit.node("Erf", &[scaled]);
+                half_of_next(emit, x, t)
+            }
+            Function::Swish => {
+                let s = emit.node("Sigmoid", &[x]);
+                emit.node("Mul", &[x, s])
+            }
+            Function::Mish => {
+                let s = emit.node("Softplus", &[x]);
+                let t = emit.node("Tanh", &[s]);
+                emit.node("Mul", &[x, t])
+            }
+            Function::Softplus => emit.node("Softplus", &[x]),
+            Function::Softsign => emit.node("Softsign", &[x]),
+            Function::HardSigmoid => {
+                emit.node_with("HardSigmoid", &[x], &[("alpha", Attribute::Float(0.2)), ("beta", Attribute::Float(0.5))])
+            }
+            Function::Exponential => emit.node("Exp", &[x]),
+            Function::Sine => emit.node("Sin", &[x]),
+            Function::Cosine => emit.node("Cos", &[x]),
+            Function::Logarithm => emit.node("Log", &[x]),
+            Function::LogarithmOfNext => {
+                let one = number(1.0);
+                let next = emit.node("Add", &[x, one]);
+                emit.node("Log", &[next])
+            }
+            Function::Root => emit.node("Sqrt", &[x]),
+            Function::Absolute => emit.node("Abs", &[x]),
+            Function::Power(exponent) => {
+                let exponent = number(exponent);
+                emit.node("Pow", &[x, exponent])
+            }
+            Function::Clip { least, most } => {
+                let bounds = [number(least), number(most)];
+                emit.node("Clip", &[x, bounds[0], bounds[1]])
+            }
+            Function::InverseRoot { least } => {
+                let least = number(least);
+                let positive = emit.node("Max", &[x, least]);
+                let root = emit.node("Sqrt", &[positive]);
+                emit.node("Reciprocal", &[root])
+            }
+        })
     }
 
     fn cost(&self, _: &[&Shape], output: &Shape) -> Cost {

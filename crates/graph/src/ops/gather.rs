@@ -6,6 +6,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Attribute, Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, InputGradients, Op};
 use crate::shape::Shape;
 
@@ -51,6 +52,14 @@ impl Op for Gather {
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         let dims = backward.shape(inputs[0]).dims.clone();
         Ok(vec![Some(backward.add(Scatter { columns: self.columns.clone(), dims }, &[upstream])?)])
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        let x = emit.flat(inputs[0], shapes[0]);
+        let columns: Vec<i64> = self.columns.iter().map(|column| i64::from(*column)).collect();
+        let columns = emit.ints(&columns);
+        let taken = emit.node_with("Gather", &[x, columns], &[("axis", Attribute::Int(-1))]);
+        Ok(emit.reshape(taken, &output.with_dims(&[output.elements()]), &output.dims))
     }
 
     fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {

@@ -8,6 +8,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Attribute, Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, Execution, InputGradients, Op};
 use crate::ops::concat::Elements;
 use crate::shape::Shape;
@@ -49,6 +50,14 @@ impl Op for LayerNorm {
         let d_gamma = part(backward, 0)?;
         let d_beta = part(backward, width)?;
         Ok(vec![dx, Some(d_gamma), Some(d_beta)])
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        let x = emit.flat(inputs[0], shapes[0]);
+        let settings = [("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(self.epsilon))];
+        let y = emit.node_with("LayerNormalization", &[x, inputs[1], inputs[2]], &settings);
+        let y = emit.relu_if(self.relu, y);
+        Ok(emit.reshape(y, &shapes[0].with_dims(&[output.elements()]), &output.dims))
     }
 
     fn cost(&self, _: &[&Shape], output: &Shape) -> Cost {

@@ -1,5 +1,6 @@
 //! Inputs of the graph: parameters and dense rows.
 
+use crate::onnx::{Emitter, NoForm, Tensor};
 use crate::op::{Cost, Execution, Op};
 use crate::shape::{Axis, Shape};
 
@@ -21,6 +22,9 @@ impl Op for Parameter {
     }
     fn execution(&self) -> Execution {
         Execution::Parameter(self.index)
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, _: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        Ok(emit.parameter(self.index))
     }
     fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
         Cost::default()
@@ -47,6 +51,9 @@ impl Op for DenseInput {
     }
     fn execution(&self) -> Execution {
         Execution::DenseInput(self.slot)
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, _: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        emit.dense(self)
     }
     fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
         Cost::default()

@@ -9,6 +9,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, InputGradients, Op};
 use crate::shape::Shape;
 
@@ -140,5 +141,21 @@ impl Op for ZeroInflatedMean {
             let logarithm = (x[1] + 0.5 * sigma * sigma - softplus(-x[0])).max(-100.0).min(self.max_log);
             output.row(i)[0] = if self.logarithm { logarithm } else { logarithm.exp() };
         }
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let [z, mu, s] = [0, 1, 2].map(|column| emit.slice(inputs[0], -1, column, column + 1));
+        let [least, most, half] = [EPSILON.sqrt(), self.scale.max_sigma, 0.5].map(|number| emit.scalar(number));
+        let positive = emit.node("Softplus", &[s]);
+        let sigma = emit.node("Clip", &[positive, least, most]);
+        let variance = emit.node("Mul", &[sigma, sigma]);
+        let half_variance = emit.node("Mul", &[variance, half]);
+        let negative = emit.node("Neg", &[z]);
+        let loss = emit.node("Softplus", &[negative]);
+        let mean = emit.node("Add", &[mu, half_variance]);
+        let sum = emit.node("Sub", &[mean, loss]);
+        let [least, most] = [-100.0, self.max_log].map(|number| emit.scalar(number));
+        let logarithm = emit.node("Clip", &[sum, least, most]);
+        Ok(if self.logarithm { logarithm } else { emit.node("Exp", &[logarithm]) })
     }
 }

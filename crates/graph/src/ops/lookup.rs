@@ -4,6 +4,7 @@ use rankmill_kernels::elementwise;
 use rankmill_kernels::ids::IdColumn;
 use rankmill_kernels::view::{MatMut, MatRef};
 
+use crate::onnx::{Emitter, Ids, NoForm, Tensor};
 use crate::op::{Context, Cost, Op};
 use crate::shape::{Axis, Shape};
 
@@ -90,6 +91,32 @@ impl Op for Lookup {
             y.fill(0.0);
             self.for_each_id(column, row, |_, id, factor| elementwise::add_scaled(y, factor, table.row(id as usize)));
         }
+    }
+
+    /// Weights that the combiner leaves out must be 0 or have no id, as the features give them.
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let Ids { ids, weights, is_single } = emit.ids(self)?;
+        let rows = emit.node("Gather", &[inputs[0], ids]);
+        if is_single {
+            return Ok(emit.node("Mul", &[rows, weights]));
+        }
+        let factors = emit.unsqueeze(weights, -1);
+        let weighted = emit.node("Mul", &[rows, factors]);
+        let sum = emit.sum(weighted, -2);
+        let last = emit.ints(&[-1]);
+        let total = match self.combiner {
+            Combiner::Sum => return Ok(sum),
+            Combiner::Mean => emit.node("ReduceSum", &[weights, last]),
+            Combiner::SquareRoot => {
+                let squares = emit.node("Mul", &[weights, weights]);
+                let squares = emit.node("ReduceSum", &[squares, last]);
+                emit.node("Sqrt", &[squares])
+            }
+        };
+        // Where there is no id the sum is 0 already.
+        let least = emit.scalar(f32::MIN_POSITIVE);
+        let divisor = emit.node("Max", &[total, least]);
+        Ok(emit.node("Div", &[sum, divisor]))
     }
 
     fn cost(&self, _: &[&Shape], output: &Shape) -> Cost {

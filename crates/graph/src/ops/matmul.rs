@@ -12,6 +12,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, Execution, InputGradients, Op};
 use crate::shape::Shape;
 
@@ -101,6 +102,17 @@ impl Op for MatMul {
             (true, Orientation::Transposed) => Some(backward.add(gradient, &[upstream, x])?),
         };
         Ok(vec![dx, dw])
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        if self.epilogue != Epilogue::None {
+            return Err(NoForm);
+        }
+        let weights = match self.weights {
+            Orientation::Plain => inputs[1],
+            Orientation::Transposed => emit.node("Transpose", &[inputs[1]]),
+        };
+        Ok(emit.node("MatMul", &[inputs[0], weights]))
     }
 
     fn cost(&self, inputs: &[&Shape], output: &Shape) -> Cost {

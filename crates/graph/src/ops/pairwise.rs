@@ -6,6 +6,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, InputGradients, Op};
 use crate::shape::Shape;
 
@@ -39,6 +40,16 @@ impl Op for PairwiseProducts {
 
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         Ok(vec![Some(backward.add(PairwiseProductsGradient, &[inputs[0], upstream])?)])
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let total = emit.sum(inputs[0], -2);
+        let squared = emit.node("Mul", &[total, total]);
+        let squares = emit.node("Mul", &[inputs[0], inputs[0]]);
+        let squares = emit.sum(squares, -2);
+        let twice = emit.node("Sub", &[squared, squares]);
+        let half = emit.scalar(0.5);
+        Ok(emit.node("Mul", &[twice, half]))
     }
 
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {

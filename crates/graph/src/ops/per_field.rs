@@ -11,6 +11,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Attribute, Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, Execution, InputGradients, Op};
 use crate::ops::concat::Elements;
 use crate::shape::Shape;
@@ -74,6 +75,18 @@ impl Op for PerField {
         let dw = backward.add(PerFieldWeightGradient { fields }, &factors)?;
         let shape = backward.shape(w).clone();
         Ok(vec![dx, Some(backward.add(Elements { first: 0, shape }, &[dw])?)])
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let (n, k) = fields(shapes[0]).map_err(|_| NoForm)?;
+        let dims = if self.weights == Orientation::Plain { [n, k, self.units] } else { [n, self.units, k] };
+        let mut weights = emit.reshape(inputs[1], shapes[1], &dims);
+        if self.weights == Orientation::Transposed {
+            weights = emit.node_with("Transpose", &[weights], &[("perm", Attribute::Ints(vec![0, 2, 1]))]);
+        }
+        let rows = emit.unsqueeze(inputs[0], -2);
+        let products = emit.node("MatMul", &[rows, weights]);
+        Ok(emit.squeeze(products, -2))
     }
 
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {

@@ -5,6 +5,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Attribute, Emitter, NoForm, Tensor};
 use crate::op::{Context, Execution, InputGradients, Op};
 use crate::shape::{Axis, Shape};
 
@@ -39,6 +40,11 @@ impl Op for PositionRows {
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         let rows = backward.shape(inputs[0]).dims[0];
         Ok(vec![Some(backward.add(PositionSums { axis: self.axis, rows }, &[upstream])?)])
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        let length = emit.length(self.axis)?;
+        let rows = emit.resize(inputs[0], 2, 0, length);
+        emit.expand(rows, output)
     }
 }
 
@@ -103,6 +109,10 @@ impl Op for LastPosition {
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         let axis = backward.shape(inputs[0]).axis.expect("inferred before");
         Ok(vec![Some(backward.add(LastPositionGradient { axis }, &[upstream])?)])
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let last = emit.int(-1);
+        Ok(emit.node_with("Gather", &[inputs[0], last], &[("axis", Attribute::Int(1))]))
     }
 }
 

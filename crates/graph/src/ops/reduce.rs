@@ -7,6 +7,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Emitter, NoForm, Tensor};
 use crate::op::{Context, Execution, InputGradients, Op, add_partials};
 use crate::ops::binary::Binary;
 use crate::ops::broadcast::{RepeatColumn, RepeatRow, Scaling};
@@ -115,6 +116,11 @@ impl Op for SumColumns {
         let shape = backward.shape(inputs[0]).clone();
         let repeated = backward.add(RepeatColumn(shape.elements()), &[upstream])?;
         Ok(vec![Some(if shape.dims.len() == 1 { repeated } else { backward.add(Reshape { shape }, &[repeated])? })])
+    }
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let x = emit.flat(inputs[0], shapes[0]);
+        let last = emit.ints(&[-1]);
+        Ok(emit.node("ReduceSum", &[x, last]))
     }
 }
 

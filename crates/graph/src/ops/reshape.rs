@@ -4,6 +4,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, Execution, InputGradients, Op};
 use crate::shape::Shape;
 
@@ -41,6 +42,10 @@ impl Op for Reshape {
         Ok(vec![Some(backward.add(Reshape { shape }, &[upstream])?)])
     }
 
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        Ok(emit.reshape(inputs[0], shapes[0], &output.dims))
+    }
+
     fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
         Cost::default()
     }
@@ -65,6 +70,10 @@ impl Op for StopGradient {
 
     fn gradient(&self, _: &mut Backward<'_>, _: &[Value], _: Value, _: Value) -> Result<InputGradients, GraphError> {
         Ok(vec![None])
+    }
+
+    fn onnx(&self, _: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        Ok(inputs[0])
     }
 
     fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {

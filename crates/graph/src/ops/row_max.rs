@@ -2,6 +2,7 @@
 
 use rankmill_kernels::view::{MatMut, MatRef};
 
+use crate::onnx::{Attribute, Emitter, FLOAT, NoForm, Tensor};
 use crate::op::{Context, Op};
 use crate::shape::Shape;
 
@@ -27,6 +28,11 @@ impl Op for RowMax {
             output.row(i)[0] = inputs[0].row(i).iter().copied().fold(f32::NEG_INFINITY, f32::max);
         }
     }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let x = emit.flat(inputs[0], shapes[0]);
+        Ok(emit.node_with("ReduceMax", &[x], &[("axes", Attribute::Ints(vec![-1]))]))
+    }
 }
 
 /// The number of the largest column, the first one of several: `[B, N]` → `[B, 1]`.
@@ -48,5 +54,11 @@ impl Op for RowArgMax {
             let best = (1..x.len()).fold(0, |best, j| if x[j] > x[best] { j } else { best });
             output.row(i)[0] = best as f32;
         }
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let x = emit.flat(inputs[0], shapes[0]);
+        let number = emit.node_with("ArgMax", &[x], &[("axis", Attribute::Int(-1))]);
+        Ok(emit.node_with("Cast", &[number], &[("to", FLOAT)]))
     }
 }

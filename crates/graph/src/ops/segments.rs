@@ -6,6 +6,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Attribute, Emitter, NoForm, Tensor, leading};
 use crate::op::{Context, Cost, InputGradients, Op};
 use crate::shape::Shape;
 
@@ -64,6 +65,16 @@ impl Op for ReduceRuns {
 
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         Ok(vec![Some(backward.add(ReduceRunsGradient(*self), &[inputs[0], upstream])?)])
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        let runs = emit.reshape(inputs[0], shapes[0], &[output.elements(), self.width]);
+        let settings = [("axes", Attribute::Ints(vec![-1])), ("keepdims", Attribute::Int(0))];
+        Ok(match self.reduction {
+            Reduction::Sum => emit.sum(runs, -1),
+            Reduction::Mean => emit.node_with("ReduceMean", &[runs], &settings),
+            Reduction::Max => emit.node_with("ReduceMax", &[runs], &settings),
+        })
     }
 
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {
@@ -134,6 +145,10 @@ impl Op for SumFields {
         Ok(vec![Some(backward.add(RepeatFields(fields), &[upstream])?)])
     }
 
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        Ok(emit.sum(inputs[0], -2))
+    }
+
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {
         Cost { flops_per_row: inputs[0].elements() as f64 }
     }
@@ -164,5 +179,13 @@ impl Op for RepeatFields {
 
     fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         Ok(vec![Some(backward.add(SumFields, &[upstream])?)])
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        let x = emit.unsqueeze(inputs[0], -2);
+        let dims = output.dims.iter().map(|size| *size as i64);
+        let sizes: Vec<i64> = vec![1; leading(output)].into_iter().chain(dims).collect();
+        let sizes = emit.ints(&sizes);
+        Ok(emit.node("Expand", &[x, sizes]))
     }
 }

@@ -5,6 +5,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Attribute, Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, InputGradients, Op};
 use crate::shape::Shape;
 
@@ -48,6 +49,10 @@ impl Op for Softmax {
 
     fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], output: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         Ok(vec![Some(backward.add(SoftmaxGradient { width: self.width }, &[output, upstream])?)])
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        Ok(emit.node_with("Softmax", inputs, &[("axis", Attribute::Int(-1))]))
     }
 
     fn cost(&self, _: &[&Shape], output: &Shape) -> Cost {

@@ -5,6 +5,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, InputGradients, Op};
 use crate::shape::Shape;
 
@@ -43,6 +44,10 @@ impl Op for Sum {
 
     fn gradient(&self, _: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         Ok(vec![Some(upstream); inputs.len()])
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        Ok(if let [only] = inputs { *only } else { emit.node("Sum", inputs) })
     }
 
     fn cost(&self, inputs: &[&Shape], output: &Shape) -> Cost {

@@ -5,6 +5,7 @@ use rankmill_kernels::{elementwise, rows};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Emitter, NoForm, Tensor};
 use crate::op::{Context, InputGradients, Op};
 use crate::shape::Shape;
 
@@ -93,6 +94,35 @@ impl Op for Unary {
             Unary::Relu | Unary::Sigmoid | Unary::Tanh | Unary::Exp => backward.add(UnaryGradient(*self), &[output, upstream])?,
         };
         Ok(vec![Some(dx)])
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let x = inputs[0];
+        Ok(match self {
+            Unary::Relu => emit.node("Relu", &[x]),
+            Unary::Sigmoid => emit.node("Sigmoid", &[x]),
+            Unary::Tanh => emit.node("Tanh", &[x]),
+            Unary::Square => emit.node("Mul", &[x, x]),
+            Unary::Scale(factor) => {
+                let factor = emit.scalar(*factor);
+                emit.node("Mul", &[x, factor])
+            }
+            Unary::Absolute => emit.node("Abs", &[x]),
+            Unary::Exp => emit.node("Exp", &[x]),
+            Unary::Log(epsilon) => {
+                let epsilon = emit.scalar(*epsilon);
+                let sum = emit.node("Add", &[x, epsilon]);
+                emit.node("Log", &[sum])
+            }
+            Unary::LogOdds => {
+                let [least, most, one] = [LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY, 1.0].map(|number| emit.scalar(number));
+                let p = emit.node("Clip", &[x, least, most]);
+                let complement = emit.node("Sub", &[one, p]);
+                let odds = emit.node("Div", &[p, complement]);
+                emit.node("Log", &[odds])
+            }
+            Unary::Copy => x,
+        })
     }
 }
 

@@ -1,0 +1,535 @@
+//! A graph as ONNX nodes: what operations are written with ([`Op::onnx`](crate::Op::onnx)), apart from any file format.
+//!
+//! Tensors keep their shapes: `[B, dims...]`, or `[B, L, dims...]` along an axis, where B and L are known when the model runs. Ids are
+//! inputs `[B, K]` or `[B, L, K]`, filled up with -1. The operator set is [`OPSET`], the first with `LayerNormalization`, so that old
+//! runtimes read the models, too.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::graph::{Graph, Value};
+use crate::ops::leaf::DenseInput;
+use crate::ops::lookup::Lookup;
+use crate::shape::{Axis, Length, Shape};
+
+/// The version of ONNX's operators that the nodes are of.
+pub const OPSET: i64 = 17;
+
+/// A tensor of the ONNX graph, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tensor(usize);
+
+/// An operation has no form in ONNX: only training graphs have it, or none has been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoForm;
+
+/// Why a graph can't become ONNX: operations without a form, each with the scope where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("these operations have no form in ONNX: {}", list(operations))]
+pub struct NoForms {
+    /// Their names and scopes, each pair once.
+    pub operations: Vec<(&'static str, String)>,
+}
+
+fn list(operations: &[(&'static str, String)]) -> String {
+    operations.iter().map(|(name, scope)| format!("{name} ({scope})")).collect::<Vec<_>>().join(", ")
+}
+
+/// A setting of a node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Attribute {
+    /// An integer.
+    Int(i64),
+    /// Several integers.
+    Ints(Vec<i64>),
+    /// A number.
+    Float(f32),
+}
+
+/// A node: one operator of ONNX.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OnnxNode {
+    /// The operator.
+    pub operator: &'static str,
+    /// What it is applied to.
+    pub inputs: Vec<Tensor>,
+    /// What it makes.
+    pub output: Tensor,
+    /// Its settings.
+    pub attributes: Vec<(&'static str, Attribute)>,
+}
+
+/// Elements of a constant.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Elements {
+    /// 32-bit floats.
+    Floats(Vec<f32>),
+    /// 64-bit integers.
+    Ints(Vec<i64>),
+}
+
+/// A tensor whose elements are part of the graph.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Constant {
+    /// The tensor.
+    pub tensor: Tensor,
+    /// Its shape.
+    pub dims: Vec<usize>,
+    /// Its elements.
+    pub elements: Elements,
+}
+
+/// What an input holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputKind {
+    /// 64-bit ids, -1 where there is none.
+    Ids,
+    /// A 32-bit weight for each id.
+    Weights,
+    /// 32-bit floats.
+    Dense,
+}
+
+/// A dimension of an input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dim {
+    /// Of that size.
+    Fixed(usize),
+    /// Of a size that is known when the model runs; equal names mean equal sizes.
+    Named(String),
+}
+
+/// An input of the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnnxInput {
+    /// The tensor.
+    pub tensor: Tensor,
+    /// What it holds.
+    pub kind: InputKind,
+    /// Its shape.
+    pub dims: Vec<Dim>,
+    /// The slot of the feed that it stands for, among the dense ones or the id columns.
+    pub slot: usize,
+}
+
+/// What the inputs of a graph are called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputNames {
+    /// The dense inputs, by slot.
+    pub dense: Vec<String>,
+    /// The id columns, by slot.
+    pub ids: Vec<IdInput>,
+}
+
+/// An id column as inputs: `NAME_ids`, and `NAME_weights` if it has weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdInput {
+    /// Its name.
+    pub name: String,
+    /// Whether each id has a weight.
+    pub is_weighted: bool,
+    /// Ids of a row, or of a position.
+    pub count: IdCount,
+}
+
+/// How many ids there are in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdCount {
+    /// One at most.
+    One,
+    /// That many at most.
+    Fixed(usize),
+    /// As many as a batch brings.
+    Any,
+}
+
+/// A graph in ONNX's terms.
+#[derive(Clone, Debug, Default)]
+pub struct OnnxGraph {
+    /// The names of all tensors, by number.
+    pub names: Vec<String>,
+    /// The inputs, in the order in which they are first used.
+    pub inputs: Vec<OnnxInput>,
+    /// The parameters that are used: the tensor, and the parameter's number.
+    pub parameters: Vec<(Tensor, usize)>,
+    /// The constants.
+    pub constants: Vec<Constant>,
+    /// The nodes, each after those that it reads.
+    pub nodes: Vec<OnnxNode>,
+    /// The outputs and their shapes.
+    pub outputs: Vec<(Tensor, Shape)>,
+}
+
+impl OnnxGraph {
+    /// Writes what `outputs` need as ONNX nodes. The graph is that of inference, as it was built, before it is fused. An output that is
+    /// a column loses its last dimension, as EasyRec's do.
+    ///
+    /// # Errors
+    /// All operations that have no form.
+    pub fn new(graph: &Graph, names: &InputNames, outputs: &[(&str, Value)]) -> Result<OnnxGraph, NoForms> {
+        let mut emit = Emitter::new(graph, names, outputs);
+        let mut missing: Vec<(&'static str, String)> = Vec::new();
+        for value in graph.values() {
+            if !emit.is_needed[value.0] {
+                continue;
+            }
+            let node = graph.node(value);
+            emit.scope = node.scope.to_string();
+            let inputs: Vec<Tensor> = node.inputs.iter().map(|input| emit.made[input.0]).collect();
+            let shapes: Vec<&Shape> = node.inputs.iter().map(|input| graph.shape(*input)).collect();
+            emit.made[value.0] = node.op.onnx(&mut emit, &inputs, &shapes, &node.shape).unwrap_or_else(|NoForm| {
+                let operation = (node.op.name(), emit.scope.clone());
+                if !missing.contains(&operation) {
+                    missing.push(operation);
+                }
+                Tensor(0)
+            });
+        }
+        if !missing.is_empty() {
+            return Err(NoForms { operations: missing });
+        }
+        outputs.iter().for_each(|(name, value)| emit.output(name, *value));
+        Ok(emit.graph)
+    }
+
+    /// The name of a tensor.
+    pub fn name(&self, tensor: Tensor) -> &str {
+        &self.names[tensor.0]
+    }
+}
+
+/// Ids as operations use them.
+#[derive(Clone, Copy, Debug)]
+pub struct Ids {
+    /// The ids, 0 where there is none.
+    pub ids: Tensor,
+    /// Their weights (1 where none are given), 0 where there is no id.
+    pub weights: Tensor,
+    /// Whether a row has one at most.
+    pub is_single: bool,
+}
+
+/// What operations write their nodes with.
+pub struct Emitter<'a> {
+    source: &'a Graph,
+    inputs: &'a InputNames,
+    is_needed: Vec<bool>,
+    /// The tensor of each value.
+    made: Vec<Tensor>,
+    graph: OnnxGraph,
+    /// Where nodes are from, for their names.
+    scope: String,
+    /// How often each name was asked for.
+    taken: BTreeMap<String, usize>,
+    ids: BTreeMap<usize, Ids>,
+}
+
+impl<'a> Emitter<'a> {
+    fn new(source: &'a Graph, inputs: &'a InputNames, outputs: &[(&str, Value)]) -> Emitter<'a> {
+        let mut is_needed = vec![false; source.nodes.len()];
+        outputs.iter().for_each(|(_, value)| is_needed[value.0] = true);
+        for (i, node) in source.nodes.iter().enumerate().rev() {
+            if is_needed[i] {
+                node.inputs.iter().for_each(|input| is_needed[input.0] = true);
+            }
+        }
+        let taken = outputs.iter().map(|(name, _)| ((*name).to_owned(), 0)).collect();
+        let made = vec![Tensor(0); source.nodes.len()];
+        Emitter { source, inputs, is_needed, made, graph: OnnxGraph::default(), scope: String::new(), taken, ids: BTreeMap::new() }
+    }
+
+    fn named(&mut self, name: String) -> Tensor {
+        self.graph.names.push(name);
+        Tensor(self.graph.names.len() - 1)
+    }
+
+    /// A tensor called `wanted`, or with a number behind it where that name is taken.
+    fn unique(&mut self, wanted: &str) -> Tensor {
+        let mut name = wanted.to_owned();
+        while let Some(count) = self.taken.get_mut(&name) {
+            *count += 1;
+            name = format!("{wanted}_{count}");
+        }
+        self.taken.insert(name.clone(), 0);
+        self.named(name)
+    }
+
+    fn output(&mut self, name: &str, value: Value) {
+        let shape = self.source.shape(value);
+        let mut inputs = vec![self.made[value.0]];
+        let (operator, dims) = if shape.dims == [1] {
+            inputs.push(self.ints(&[-1]));
+            ("Squeeze", Vec::new())
+        } else {
+            ("Identity", shape.dims.clone())
+        };
+        let output = self.named(name.to_owned());
+        self.graph.nodes.push(OnnxNode { operator, inputs, output, attributes: Vec::new() });
+        self.graph.outputs.push((output, shape.with_dims(&dims)));
+    }
+
+    /// Applies an operator.
+    pub fn node(&mut self, operator: &'static str, inputs: &[Tensor]) -> Tensor {
+        self.node_with(operator, inputs, &[])
+    }
+
+    /// Applies an operator with settings.
+    pub fn node_with(&mut self, operator: &'static str, inputs: &[Tensor], attributes: &[(&'static str, Attribute)]) -> Tensor {
+        let scope = if self.scope.is_empty() { String::new() } else { format!("{}/", self.scope) };
+        let output = self.unique(&format!("{scope}{operator}"));
+        self.graph.nodes.push(OnnxNode { operator, inputs: inputs.to_vec(), output, attributes: attributes.to_vec() });
+        output
+    }
+
+    /// A constant; equal ones are one.
+    fn constant(&mut self, name: &str, dims: &[usize], elements: Elements) -> Tensor {
+        let is_same = |known: &&Constant| known.dims == dims && known.elements == elements;
+        if let Some(known) = self.graph.constants.iter().find(is_same) {
+            return known.tensor;
+        }
+        let tensor = self.unique(&format!("constant/{name}"));
+        self.graph.constants.push(Constant { tensor, dims: dims.to_vec(), elements });
+        tensor
+    }
+
+    /// Constant floats, by rows.
+    pub fn floats(&mut self, dims: &[usize], values: Vec<f32>) -> Tensor {
+        self.constant("floats", dims, Elements::Floats(values))
+    }
+
+    /// A float without dimensions.
+    pub fn scalar(&mut self, value: f32) -> Tensor {
+        self.constant(&value.to_string(), &[], Elements::Floats(vec![value]))
+    }
+
+    /// Constant integers, `[n]`.
+    pub fn ints(&mut self, values: &[i64]) -> Tensor {
+        let mut name = String::from("ints");
+        values.iter().take(8).for_each(|value| write!(name, "_{value}").expect("strings take everything"));
+        self.constant(&name, &[values.len()], Elements::Ints(values.to_vec()))
+    }
+
+    /// An integer without dimensions.
+    pub fn int(&mut self, value: i64) -> Tensor {
+        self.constant(&format!("int_{value}"), &[], Elements::Ints(vec![value]))
+    }
+
+    /// The parameter of that number.
+    pub fn parameter(&mut self, index: usize) -> Tensor {
+        if let Some((tensor, _)) = self.graph.parameters.iter().find(|(_, known)| *known == index) {
+            return *tensor;
+        }
+        let name = self.source.parameters()[index].name.clone();
+        let tensor = self.unique(&name);
+        self.graph.parameters.push((tensor, index));
+        tensor
+    }
+
+    fn input(&mut self, kind: InputKind, slot: usize, axis: Option<Axis>, name: &str, last: Dim) -> Tensor {
+        if let Some(known) = self.graph.inputs.iter().find(|input| input.kind == kind && input.slot == slot) {
+            return known.tensor;
+        }
+        let tensor = self.unique(name);
+        let axis = axis.map(|axis| match self.source.length(axis) {
+            Length::Fixed(length) => Dim::Fixed(*length),
+            _ => Dim::Named(format!("length_{}", axis.0)),
+        });
+        let dims = [Dim::Named("batch".to_owned())].into_iter().chain(axis).chain([last]).collect();
+        self.graph.inputs.push(OnnxInput { tensor, kind, dims, slot });
+        tensor
+    }
+
+    /// The dense input of a slot.
+    pub(crate) fn dense(&mut self, input: &DenseInput) -> Result<Tensor, NoForm> {
+        let name = self.inputs.dense.get(input.slot).ok_or(NoForm)?;
+        Ok(self.input(InputKind::Dense, input.slot, input.axis, name, Dim::Fixed(input.width)))
+    }
+
+    /// The ids of a slot: `[B, K]`, or `[B, L, K]` along an axis; without the last dimension where a row has one at most.
+    pub(crate) fn ids(&mut self, lookup: &Lookup) -> Result<Ids, NoForm> {
+        if let Some(known) = self.ids.get(&lookup.slot) {
+            return Ok(*known);
+        }
+        let IdInput { name, is_weighted, count } = self.inputs.ids.get(lookup.slot).ok_or(NoForm)?;
+        let last = match count {
+            IdCount::One => Dim::Fixed(1),
+            IdCount::Fixed(count) => Dim::Fixed(*count),
+            IdCount::Any => Dim::Named(format!("{name}_count")),
+        };
+        let scope = std::mem::replace(&mut self.scope, name.clone());
+        let given = self.input(InputKind::Ids, lookup.slot, lookup.axis, &format!("{name}_ids"), last.clone());
+        let zero = self.int(0);
+        let is_there = self.node("GreaterOrEqual", &[given, zero]);
+        let mut weights = self.node_with("Cast", &[is_there], &[("to", FLOAT)]);
+        let mut ids = self.node("Max", &[given, zero]);
+        if *is_weighted {
+            let given = self.input(InputKind::Weights, lookup.slot, lookup.axis, &format!("{name}_weights"), last);
+            weights = self.node("Mul", &[given, weights]);
+        }
+        let is_single = *count == IdCount::One && !is_weighted;
+        if is_single {
+            ids = self.squeeze(ids, -1);
+        }
+        self.scope = scope;
+        let ids = Ids { ids, weights, is_single };
+        self.ids.insert(lookup.slot, ids);
+        Ok(ids)
+    }
+
+    /// The number of rows of the batch, `[1]`.
+    pub fn rows(&mut self) -> Result<Tensor, NoForm> {
+        let first = self.input_where(|_| true)?;
+        Ok(self.size(first, 0))
+    }
+
+    /// How long an axis is, `[1]`.
+    ///
+    /// # Errors
+    /// If no input lies along an axis that has its length from the feed.
+    pub fn length(&mut self, axis: Axis) -> Result<Tensor, NoForm> {
+        match self.source.length(axis).clone() {
+            Length::Fixed(length) => Ok(self.ints(&[length as i64])),
+            Length::Fed(_) => {
+                let along = self.input_where(|own| own == Some(axis))?;
+                Ok(self.size(along, 1))
+            }
+            Length::Joined(axes) => self.lengths(&axes),
+        }
+    }
+
+    /// How long axes are together, `[1]`; none counts one.
+    pub fn lengths(&mut self, axes: &[Option<Axis>]) -> Result<Tensor, NoForm> {
+        let mut total = self.ints(&[axes.iter().filter(|axis| axis.is_none()).count() as i64]);
+        for axis in axes.iter().flatten() {
+            let length = self.length(*axis)?;
+            total = self.node("Add", &[total, length]);
+        }
+        Ok(total)
+    }
+
+    /// Size of a dimension, `[1]`.
+    fn size(&mut self, x: Tensor, dim: i64) -> Tensor {
+        self.node_with("Shape", &[x], &[("start", Attribute::Int(dim)), ("end", Attribute::Int(dim + 1))])
+    }
+
+    /// An input of the model along a chosen axis.
+    fn input_where(&mut self, chosen: impl Fn(Option<Axis>) -> bool) -> Result<Tensor, NoForm> {
+        for value in self.source.values().filter(|value| self.is_needed[value.0]) {
+            if let Some(input) = self.source.op_as::<DenseInput>(value)
+                && chosen(input.axis)
+            {
+                return self.dense(input);
+            }
+            if let Some(lookup) = self.source.op_as::<Lookup>(value)
+                && chosen(lookup.axis)
+            {
+                self.ids(lookup)?;
+                let is_same = |input: &&OnnxInput| input.kind == InputKind::Ids && input.slot == lookup.slot;
+                return self.graph.inputs.iter().find(is_same).map(|input| input.tensor).ok_or(NoForm);
+            }
+        }
+        Err(NoForm)
+    }
+
+    /// `x` of shape `from` with other dimensions behind those of its rows.
+    pub fn reshape(&mut self, x: Tensor, from: &Shape, dims: &[usize]) -> Tensor {
+        if from.dims == dims {
+            return x;
+        }
+        // A size of 0 stands for that of the input.
+        let leading = vec![0; leading(from)];
+        let sizes: Vec<i64> = leading.into_iter().chain(dims.iter().map(|size| *size as i64)).collect();
+        let sizes = self.ints(&sizes);
+        self.node("Reshape", &[x, sizes])
+    }
+
+    /// `x` of shape `from` as a matrix of its rows, `[B, N]` or `[B, L, N]`; `[N]` without rows.
+    pub fn flat(&mut self, x: Tensor, from: &Shape) -> Tensor {
+        self.reshape(x, from, &[from.elements()])
+    }
+
+    /// `x` so that ONNX repeats it over `output` as [`Binary`](crate::ops::binary::Binary) does: a column gets dimensions of size 1, a row
+    /// of as many elements the dimensions of the output, one number none.
+    pub fn repeatable(&mut self, x: Tensor, from: &Shape, output: &Shape) -> Tensor {
+        if from == output {
+            return x;
+        }
+        if from.batch && from.dims == [1] {
+            return self.reshape(x, from, &vec![1; output.dims.len()]);
+        }
+        if !from.batch && from.elements() == 1 {
+            return self.reshape(x, from, &[]);
+        }
+        if !from.batch && from.elements() == output.elements() { self.reshape(x, from, &output.dims) } else { x }
+    }
+
+    /// Elements `first .. end` along a dimension.
+    pub fn slice(&mut self, x: Tensor, dim: i64, first: i64, end: i64) -> Tensor {
+        let first = self.ints(&[first]);
+        let end = self.ints(&[end]);
+        self.slice_between(x, dim, first, end)
+    }
+
+    /// Elements between two places, `[1]` each, along a dimension.
+    pub fn slice_between(&mut self, x: Tensor, dim: i64, first: Tensor, end: Tensor) -> Tensor {
+        let dim = self.ints(&[dim]);
+        self.node("Slice", &[x, first, end, dim])
+    }
+
+    /// `x` of that rank, cut or filled up with zeros along a dimension to `length`, `[1]`.
+    pub fn resize(&mut self, x: Tensor, rank: usize, dim: usize, length: Tensor) -> Tensor {
+        let zero = self.ints(&[0]);
+        let cut = self.slice_between(x, dim as i64, zero, length);
+        let held = self.size(cut, dim as i64);
+        let missing = self.node("Sub", &[length, held]);
+        let before = self.ints(&vec![0; rank + dim]);
+        let after = self.ints(&vec![0; rank - dim - 1]);
+        let pads = self.node_with("Concat", &[before, missing, after], &[("axis", Attribute::Int(0))]);
+        self.node("Pad", &[cut, pads])
+    }
+
+    /// `x` repeated to `[B, L, dims...]`, L for tensors along an axis.
+    pub fn expand(&mut self, x: Tensor, output: &Shape) -> Result<Tensor, NoForm> {
+        let mut sizes = vec![self.rows()?];
+        if let Some(axis) = output.axis {
+            sizes.push(self.length(axis)?);
+        }
+        let dims: Vec<i64> = output.dims.iter().map(|size| *size as i64).collect();
+        sizes.push(self.ints(&dims));
+        let sizes = self.node_with("Concat", &sizes, &[("axis", Attribute::Int(0))]);
+        Ok(self.node("Expand", &[x, sizes]))
+    }
+
+    /// `x` with a dimension of size 1 added.
+    pub fn unsqueeze(&mut self, x: Tensor, dim: i64) -> Tensor {
+        let dim = self.ints(&[dim]);
+        self.node("Unsqueeze", &[x, dim])
+    }
+
+    /// `x` without a dimension of size 1.
+    pub fn squeeze(&mut self, x: Tensor, dim: i64) -> Tensor {
+        let dim = self.ints(&[dim]);
+        self.node("Squeeze", &[x, dim])
+    }
+
+    /// The sum along a dimension, which is dropped.
+    pub fn sum(&mut self, x: Tensor, dim: i64) -> Tensor {
+        let dim = self.ints(&[dim]);
+        self.node_with("ReduceSum", &[x, dim], &[("keepdims", Attribute::Int(0))])
+    }
+
+    /// The ReLU, where one follows.
+    pub fn relu_if(&mut self, relu: bool, x: Tensor) -> Tensor {
+        if relu { self.node("Relu", &[x]) } else { x }
+    }
+}
+
+/// Dimensions of the rows of a tensor.
+pub fn leading(shape: &Shape) -> usize {
+    usize::from(shape.batch) + usize::from(shape.axis.is_some())
+}
+
+/// ONNX's number of the element type of 32-bit floats.
+pub const FLOAT: Attribute = Attribute::Int(1);
+/// ONNX's number of the element type of truth values.
+pub const BOOL: Attribute = Attribute::Int(9);
