@@ -128,6 +128,12 @@ impl Settings {
         SettingError { field, message: message.into() }
     }
 
+    /// An error at an element of a list.
+    pub fn element_error(&self, name: &str, at: usize, message: impl Into<String>) -> SettingError {
+        let error = self.error(name, message);
+        if self.free { error } else { SettingError { field: format!("{}[{at}]", error.field), ..error } }
+    }
+
     fn wrong(&self, name: &str, expected: &str) -> SettingError {
         self.error(name, format!("`{name}` is {expected}"))
     }

@@ -278,7 +278,7 @@ fn along_axes() {
             let lengths = h.graph.add(Fill { shape: Shape::fixed(&[1]), value: 3.0 }, &[])?;
             let lengths = h.graph.add(RepeatRow { scaling: Scaling::One, axis: None }, &[lengths])?;
             let mask = h.graph.add(PositionMask { axis }, &[lengths])?;
-            let op = Attention { heads, queries: Some(axis), keys: Some(axis), scale: 0.7, masks, penalty: -1e4 };
+            let op = Attention { heads, queries: Some(axis), keys: Some(axis), scale: 0.7, masks, penalty: -1e4, dropout: None };
             let mut inputs = vec![q, k, v];
             inputs.extend(std::iter::repeat_n(mask, usize::from(masks.keys) + usize::from(masks.queries)));
             let y = h.graph.add(op, &inputs)?;
@@ -288,7 +288,9 @@ fn along_axes() {
     check("attention of one query", |h| {
         let (q, k, v) = (h.rows(4)?, along(h)?, along(h)?);
         let axis = h.graph.axis(Length::Fed(0));
-        let op = Attention { heads: 2, queries: None, keys: Some(axis), scale: 1.0, masks: Masks::default(), penalty: 0.0 };
+        let dropout = Some(Dropout { rate: 0.3, salt: 5 });
+        let masks = Masks::default();
+        let op = Attention { heads: 2, queries: None, keys: Some(axis), scale: 1.0, masks, penalty: 0.0, dropout };
         h.graph.add(op, &[q, k, v])
     });
     check("a table of positions, and the last position", |h| {

@@ -139,10 +139,14 @@ fn build(pipeline: &Pipeline, features: &FeatureSet, purpose: Purpose) -> Result
     let class = models::class(pipeline, config)?;
     let task_configs = task_configs(pipeline, config)?;
     let slots = Slots::new(features.specs(), features.label_names().len());
+    let mut builder = Builder::new(purpose.mode());
+    if let Some(proto::easy_rec_model::Model::ModelParams(params)) = &config.model {
+        builder.kernel_penalty = params.l2_regularization();
+    }
     let mut construction = Construction {
         pipeline,
         config,
-        builder: Builder::new(purpose.mode()),
+        builder,
         groups: Groups::new(pipeline, features, &slots),
         tasks: &task_configs,
         blocks: Vec::new(),

@@ -13,6 +13,7 @@ use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
 use crate::onnx::{Attribute, Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, InputGradients, Op};
+use crate::ops::dropout::{Dropout, checked_rate};
 use crate::shape::{Axis, Shape};
 
 /// What is hidden from whom.
@@ -42,6 +43,8 @@ pub struct Attention {
     pub masks: Masks,
     /// What hiding adds to a score, such as -10⁴.
     pub penalty: f32,
+    /// Dropout of the probabilities.
+    pub dropout: Option<Dropout>,
 }
 
 /// The tensors of one row of the batch.
@@ -120,6 +123,13 @@ impl Attention {
         Ok(hidden)
     }
 
+    /// Drops probabilities of one head, `p [M, L]`, of row `row` of the batch, or what goes back through them.
+    fn drop(&self, context: &Context<'_>, row: usize, head: usize, p: &mut [f32]) {
+        let Some(dropout) = self.dropout else { return };
+        let start = ((row * self.heads + head) * p.len()) as u64;
+        p.iter_mut().enumerate().for_each(|(i, p)| *p *= dropout.factor(context.seed, start + i as u64));
+    }
+
     fn lengths(&self, context: &Context<'_>) -> Lengths {
         Lengths { queries: context.length(self.queries), keys: context.length(self.keys) }
     }
@@ -133,6 +143,7 @@ impl Attention {
         if q.width() != k.width() || q.width() % self.heads != 0 || v.width() % self.heads != 0 {
             return Err(format!("queries and keys need one width, and all widths are divided among {} heads", self.heads));
         }
+        self.dropout.map_or(Ok(()), |dropout| checked_rate(dropout.rate))?;
         if q.axis != self.queries || k.axis != self.keys || v.axis != self.keys {
             return Err("queries, keys and values need the positions they were announced with".to_owned());
         }
@@ -179,9 +190,10 @@ impl Op for Attention {
         Ok(inputs[0].with_dims(&inputs[2].dims))
     }
 
-    fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+    fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], first_row: usize, mut output: MatMut<'_>) {
         output.fill(0.0);
         let lengths = self.lengths(context);
+        let first = first_row / lengths.queries;
         let mut p = vec![0.0; lengths.queries * lengths.keys];
         let width = inputs[2].cols() / self.heads;
         for i in 0..output.rows() / lengths.queries {
@@ -190,6 +202,7 @@ impl Op for Attention {
             for head in 0..self.heads {
                 let columns = head * width..(head + 1) * width;
                 self.probabilities(&row, head, &mut p);
+                self.drop(context, first + i, head, &mut p);
                 for (m, p) in p.chunks_exact(lengths.keys).enumerate() {
                     let y = &mut y.row(m)[columns.clone()];
                     p.iter().enumerate().for_each(|(j, p)| add_scaled(y, *p, &row.v.row(j)[columns.clone()]));
@@ -258,15 +271,21 @@ pub struct AttentionGradient {
 }
 
 impl AttentionGradient {
-    /// `scale·dS` of one head in place of its probabilities `p [M, L]`.
-    fn scores(&self, row: &Row<'_>, dy: &MatRef<'_>, head: usize, p: &mut [f32], dp: &mut [f32]) {
+    /// The gradient of the probabilities of one head, `dp [M, L]`, as if none were dropped.
+    fn products(&self, row: &Row<'_>, dy: &MatRef<'_>, head: usize, dp: &mut [f32]) {
         let width = row.v.cols() / self.attention.heads;
         let columns = head * width..(head + 1) * width;
-        for (m, p) in p.chunks_exact_mut(dp.len()).enumerate() {
+        for (m, dp) in dp.chunks_exact_mut(row.v.rows()).enumerate() {
             let dy = &dy.row(m)[columns.clone()];
             dp.iter_mut().enumerate().for_each(|(j, dp)| *dp = dot(dy, &row.v.row(j)[columns.clone()]));
+        }
+    }
+
+    /// `scale·dS` in place of probabilities `p [M, L]`, from their gradient.
+    fn scores(&self, keys: usize, p: &mut [f32], dp: &[f32]) {
+        for (p, dp) in p.chunks_exact_mut(keys).zip(dp.chunks_exact(keys)) {
             let common = dot(p, dp);
-            p.iter_mut().zip(&*dp).for_each(|(p, dp)| *p *= self.attention.scale * (dp - common));
+            p.iter_mut().zip(dp).for_each(|(p, dp)| *p *= self.attention.scale * (dp - common));
         }
     }
 }
@@ -285,15 +304,16 @@ impl Op for AttentionGradient {
         Ok(inputs[self.of as usize].clone())
     }
 
-    fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+    fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], first_row: usize, mut output: MatMut<'_>) {
         output.fill(0.0);
         let attention = &self.attention;
         let lengths = attention.lengths(context);
         let mut p = vec![0.0; lengths.queries * lengths.keys];
-        let mut dp = vec![0.0; lengths.keys];
+        let mut dp = vec![0.0; lengths.queries * lengths.keys];
         let upstream = inputs.last().expect("inferred before");
         let own = if self.of == Operand::Queries { lengths.queries } else { lengths.keys };
         let width = output.cols() / attention.heads;
+        let first = first_row / own;
         for i in 0..output.rows() / own {
             let row = attention.row(inputs, i, lengths);
             let dy = upstream.rows_range(i * lengths.queries, lengths.queries);
@@ -301,8 +321,12 @@ impl Op for AttentionGradient {
             for head in 0..attention.heads {
                 let columns = head * width..(head + 1) * width;
                 attention.probabilities(&row, head, &mut p);
-                if self.of != Operand::Values {
-                    self.scores(&row, &dy, head, &mut p, &mut dp);
+                if self.of == Operand::Values {
+                    attention.drop(context, first + i, head, &mut p);
+                } else {
+                    self.products(&row, &dy, head, &mut dp);
+                    attention.drop(context, first + i, head, &mut dp);
+                    self.scores(lengths.keys, &mut p, &dp);
                 }
                 for (m, p) in p.chunks_exact(lengths.keys).enumerate() {
                     for (j, p) in p.iter().enumerate() {

@@ -11,7 +11,7 @@ use crate::op::{Context, InputGradients, Op};
 use crate::shape::Shape;
 
 /// `x [B, N]` → `[B, N]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
     /// Share of elements that are dropped, in `[0, 1)`.
     pub rate: f32,
@@ -27,7 +27,15 @@ pub(crate) fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn checked_rate(rate: f32) -> Result<(), String> {
+impl Dropout {
+    /// What element `place` of the batch is multiplied by in the step of that seed.
+    pub(crate) fn factor(&self, seed: u64, place: u64) -> f32 {
+        let key = mix(seed ^ mix(self.salt));
+        if mix(key.wrapping_add(place)) >= threshold(self.rate) { 1.0 / (1.0 - self.rate) } else { 0.0 }
+    }
+}
+
+pub(crate) fn checked_rate(rate: f32) -> Result<(), String> {
     if (0.0..1.0).contains(&rate) { Ok(()) } else { Err(format!("a dropout rate lies in [0, 1), not {rate}")) }
 }
 

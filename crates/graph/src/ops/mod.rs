@@ -1,5 +1,6 @@
 //! The operations, one file each (an operation and those that its gradient needs share a file).
 
+pub mod additive_attention;
 pub mod attention;
 pub mod axis;
 pub mod batch_norm;
@@ -9,6 +10,7 @@ pub mod choose;
 pub mod cin;
 pub mod compare;
 pub mod concat;
+pub mod contrast;
 pub mod dots;
 pub mod dropout;
 pub mod extreme;

@@ -1,4 +1,4 @@
-//! Windows over the positions in a row, from which a convolution is a product: `[B, N]` → `[B, L, width]`.
+//! Windows along an axis, of which convolutions are made: a convolution is a product of each window with the kernel.
 
 use rankmill_kernels::elementwise::add_assign;
 use rankmill_kernels::view::{MatMut, MatRef};
@@ -8,17 +8,13 @@ use crate::graph::{GraphError, Value};
 use crate::op::{Context, Cost, InputGradients, Op};
 use crate::shape::{Axis, Shape};
 
-/// Columns `p·step .. p·step + width` of each row for each `p` below `count`: `[B, (count - 1)·step + width]` → `[B, L, width]`.
+/// Each position and the `size - 1` behind it side by side, zeros behind the end: `[B, L, N]` → `[B, L, size·N]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Windows {
-    /// The axis of the windows, of the fixed length `count`.
+    /// The axis.
     pub axis: Axis,
-    /// How many windows.
-    pub count: usize,
-    /// Columns of a window.
-    pub width: usize,
-    /// Columns from a window to the next.
-    pub step: usize,
+    /// Positions of a window.
+    pub size: usize,
 }
 
 impl Op for Windows {
@@ -27,25 +23,24 @@ impl Op for Windows {
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
-        let columns = (self.count.max(1) - 1) * self.step + self.width;
-        if self.count == 0 || *inputs[0] != Shape::batch(&[columns]) {
-            return Err(format!("{} windows of {} columns need {columns} columns", self.count, self.width));
+        if inputs[0].axis != Some(self.axis) || inputs[0].dims.len() != 1 || self.size == 0 {
+            return Err(format!("windows of {} positions need vectors along their axis", self.size));
         }
-        Ok(Shape::along(self.axis, &[self.width]))
+        Ok(inputs[0].with_dims(&[self.size * inputs[0].width()]))
     }
 
-    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
-        for i in 0..inputs[0].rows() {
-            let x = inputs[0].row(i);
-            for p in 0..self.count {
-                let first = p * self.step;
-                output.row(i * self.count + p).copy_from_slice(&x[first..first + self.width]);
+    fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        let length = context.length(Some(self.axis));
+        for i in 0..output.rows() {
+            let behind = length - i % length;
+            for (j, y) in output.row(i).chunks_exact_mut(inputs[0].cols()).enumerate() {
+                if j < behind { y.copy_from_slice(inputs[0].row(i + j)) } else { y.fill(0.0) }
             }
         }
     }
 
     fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
-        Ok(vec![Some(backward.add(WindowSums(*self), &[upstream])?)])
+        Ok(vec![Some(backward.add(WindowsGradient { windows: *self }, &[upstream])?)])
     }
 
     fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
@@ -53,35 +48,116 @@ impl Op for Windows {
     }
 }
 
-/// The gradient of [`Windows`]: each column's sum over the windows that show it, `[B, L, width]` → `[B, (count - 1)·step + width]`.
+/// The gradient of [`Windows`]: the sum over the windows that a position stands in.
 #[derive(Clone, Copy, Debug)]
-pub struct WindowSums(pub Windows);
+pub struct WindowsGradient {
+    /// The windows.
+    pub windows: Windows,
+}
 
-impl Op for WindowSums {
+impl Op for WindowsGradient {
     fn name(&self) -> &'static str {
-        "sums of windows"
+        "windows gradient"
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
-        let Windows { axis, count, width, step } = self.0;
-        if *inputs[0] != Shape::along(axis, &[width]) {
-            return Err("these are not the windows".to_owned());
-        }
-        Ok(Shape::batch(&[(count - 1) * step + width]))
+        Ok(inputs[0].with_dims(&[inputs[0].width() / self.windows.size]))
     }
 
-    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
-        let Windows { count, width, step, .. } = self.0;
+    fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        let length = context.length(Some(self.windows.axis));
+        let width = output.cols();
         for i in 0..output.rows() {
             let dx = output.row(i);
             dx.fill(0.0);
-            for p in 0..count {
-                add_assign(&mut dx[p * step..p * step + width], inputs[0].row(i * count + p));
+            for j in 0..self.windows.size.min(i % length + 1) {
+                add_assign(dx, &inputs[0].row(i - j)[j * width..(j + 1) * width]);
+            }
+        }
+    }
+}
+
+/// The maximum over the positions that begin a whole window of `size` positions (at least the first one): `[B, L, N]` → `[B, N]`. Equal
+/// maxima share the gradient, as in TensorFlow.
+#[derive(Clone, Copy, Debug)]
+pub struct MaxOfWindows {
+    /// The axis.
+    pub axis: Axis,
+    /// Positions of a window.
+    pub size: usize,
+}
+
+impl MaxOfWindows {
+    fn count(&self, length: usize) -> usize {
+        (length + 1).saturating_sub(self.size).max(1)
+    }
+}
+
+impl Op for MaxOfWindows {
+    fn name(&self) -> &'static str {
+        "maximum of windows"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        if inputs[0].axis != Some(self.axis) {
+            return Err("a maximum of windows needs their axis".to_owned());
+        }
+        Ok(Shape::batch(&inputs[0].dims))
+    }
+
+    fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        let length = context.length(Some(self.axis));
+        for i in 0..output.rows() {
+            let y = output.row(i);
+            y.fill(f32::NEG_INFINITY);
+            for j in 0..self.count(length) {
+                y.iter_mut().zip(inputs[0].row(i * length + j)).for_each(|(y, x)| *y = y.max(*x));
             }
         }
     }
 
+    fn gradient(
+        &self,
+        backward: &mut Backward<'_>,
+        inputs: &[Value],
+        output: Value,
+        upstream: Value,
+    ) -> Result<InputGradients, GraphError> {
+        Ok(vec![Some(backward.add(MaxOfWindowsGradient { of: *self }, &[inputs[0], output, upstream])?)])
+    }
+
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {
-        Cost { flops_per_row: self.0.count as f64 * inputs[0].elements() as f64 }
+        Cost { flops_per_row: inputs[0].elements() as f64 }
+    }
+}
+
+/// The gradient of [`MaxOfWindows`] from `x [B, L, N]`, `y [B, N]` and `dy [B, N]`.
+#[derive(Clone, Copy, Debug)]
+pub struct MaxOfWindowsGradient {
+    /// What was computed.
+    pub of: MaxOfWindows,
+}
+
+impl Op for MaxOfWindowsGradient {
+    fn name(&self) -> &'static str {
+        "maximum of windows gradient"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
+        Ok(inputs[0].clone())
+    }
+
+    fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+        let length = context.length(Some(self.of.axis));
+        output.fill(0.0);
+        for i in 0..inputs[1].rows() {
+            let (y, dy) = (inputs[1].row(i), inputs[2].row(i));
+            let rows = i * length..i * length + self.of.count(length);
+            for col in 0..y.len() {
+                let is_largest = |row: &usize| inputs[0].row(*row)[col] == y[col];
+                let share = dy[col] / rows.clone().filter(is_largest).count() as f32;
+                rows.clone().filter(is_largest).for_each(|row| output.row(row)[col] = share);
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Multi-layer perceptron (EasyRec behaviour 27): for each layer `Dense → batch norm → activation → dropout`, or
 //! `Dense → activation → batch norm → dropout` with `use_bn_after_activation`.
 
-use rankmill_config::{SettingError, Settings, proto};
+use rankmill_config::{Settings, proto};
 use rankmill_graph::Value;
 
 use super::scope::{Activation, BatchNormSettings, Bias, Scope};
@@ -56,11 +56,11 @@ impl Mlp {
             return Err(settings.error("hidden_units", "an MLP needs at least one layer").into());
         }
         if let Some(i) = hidden_units.iter().position(|units| *units == 0) {
-            return Err(element(settings, "hidden_units", i, "a layer needs at least one unit").into());
+            return Err(settings.element_error("hidden_units", i, "a layer needs at least one unit").into());
         }
         let dropout = settings.numbers("dropout_ratio")?;
         if let Some(i) = dropout.iter().position(|rate| !(0.0..1.0).contains(rate)) {
-            return Err(element(settings, "dropout_ratio", i, "a dropout rate lies in [0, 1)").into());
+            return Err(settings.element_error("dropout_ratio", i, "a dropout rate lies in [0, 1)").into());
         }
         // Without a schema to give `relu`, EasyRec's code has no default for the last layer.
         let final_activation = settings.text("final_activation", "linear")?;
@@ -84,13 +84,6 @@ impl Mlp {
     pub fn units(&self) -> usize {
         self.hidden_units.last().copied().unwrap_or_default()
     }
-}
-
-/// An error at an element of a list.
-fn element(settings: &Settings, name: &str, i: usize, message: &str) -> SettingError {
-    let error = settings.error(name, message);
-    let field = if settings.is_free() { error.field } else { format!("{}[{i}]", error.field) };
-    SettingError { field, ..error }
 }
 
 /// The `MLP` component.

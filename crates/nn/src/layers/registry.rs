@@ -7,8 +7,9 @@ use rankmill_config::{Settings, nearest, proto};
 use super::scope::Scope;
 use super::{LayerError, Tensors};
 use super::{
-    activation_layers, aitm_tower, auto_dis_embedding, bi_linear, cin, cross, dense, dot_interaction, dropout, fi_bi_net, fm, gate,
-    highway, mask_block, mask_net, merge, mlp, mmoe, normalization, periodic_embedding, pp_net, reshaping, se_net,
+    activation_layers, aitm_tower, attention, auto_dis_embedding, auxiliary_loss, bi_linear, bst, cin, cross, dense, din, dot_interaction,
+    dropout, exponential_cross, fi_bi_net, final_mlp, final_net, fm, gate, gated_cross, highway, mask_block, mask_net, merge, mlp, mmoe,
+    multi_head_attention, normalization, periodic_embedding, pp_net, reshaping, se_net, text_cnn, transformer_block,
 };
 
 /// How a component is built: from the place in the variable names, its settings and its inputs.
@@ -49,22 +50,30 @@ const COMPONENTS: &[Component] = &[
     component("AITMTower", Some("aitm"), &[], aitm_tower::component),
     component("Activation", None, &["activation"], activation_layers::activation),
     component("Add", None, &[], merge::add),
+    component("Attention", Some("attention"), &[], attention::component),
     component("AutoDisEmbedding", Some("auto_dis_embedding"), &[], auto_dis_embedding::component),
+    component("AuxiliaryLoss", None, auxiliary_loss::SETTINGS, auxiliary_loss::component),
     component("Average", None, &[], merge::average),
+    component("BST", Some("bst"), &[], bst::component),
     component("BatchNormalization", None, normalization::BATCH_NORM_SETTINGS, normalization::batch_normalization),
     component("BiLinear", Some("bilinear"), &[], bi_linear::component),
     component("CIN", Some("cin"), &[], cin::component),
     component("Concatenate", None, &["axis"], merge::concatenate),
     component("Cross", None, cross::SETTINGS, cross::component),
+    component("DIN", Some("din"), &[], din::component),
     component("Dense", None, dense::SETTINGS, dense::component),
     component("Dot", None, &["axes", "normalize"], merge::dot),
     component("DotInteraction", None, &["self_interaction", "skip_gather"], dot_interaction::component),
     component("Dropout", None, &["rate"], dropout::component),
     component("ELU", None, &["alpha"], activation_layers::elu),
+    component("ExponentialCross", None, exponential_cross::SETTINGS, exponential_cross::component),
     component("FM", Some("fm"), &[], fm::component),
     component("FiBiNet", Some("fibinet"), &[], fi_bi_net::component),
+    component("FinalMLP", None, final_mlp::SETTINGS, final_mlp::component),
+    component("FinalNet", None, final_net::SETTINGS, final_net::component),
     component("Flatten", None, &[], reshaping::flatten),
     component("Gate", Some("gate"), &[], gate::component),
+    component("GatedCross", None, gated_cross::SETTINGS, gated_cross::component),
     component("Highway", Some("highway"), &[], highway::component),
     component("LayerNormalization", None, &["axis", "epsilon"], normalization::layer_normalization),
     component("LeakyReLU", None, &["alpha"], activation_layers::leaky_relu),
@@ -74,6 +83,7 @@ const COMPONENTS: &[Component] = &[
     component("MaskNet", Some("masknet"), &[], mask_net::component),
     component("Maximum", None, &[], merge::maximum),
     component("Minimum", None, &[], merge::minimum),
+    component("MultiHeadAttention", Some("multi_head_attention"), &[], multi_head_attention::component),
     component("Multiply", None, &[], merge::multiply),
     component("PPNet", Some("ppnet"), &[], pp_net::component),
     component("PReLU", None, &["alpha_initializer"], activation_layers::prelu),
@@ -83,6 +93,8 @@ const COMPONENTS: &[Component] = &[
     component("SENet", Some("senet"), &[], se_net::component),
     component("Softmax", None, &["axis"], activation_layers::softmax),
     component("Subtract", None, &[], merge::subtract),
+    component("TextCNN", Some("text_cnn"), &[], text_cnn::component),
+    component("TransformerBlock", Some("transformer"), &[], transformer_block::component),
 ];
 
 /// Components of other crates.

@@ -70,6 +70,8 @@ pub struct Builder {
     pub updates: Vec<MovingUpdate>,
     /// Scalars that layers add to the regularisation: penalties on kernels, scaled already.
     pub penalties: Vec<Value>,
+    /// What the few components of a backbone whose kernels are penalised multiply half of their sum of squares by (EasyRec behaviour 26).
+    pub kernel_penalty: f32,
     /// Scalars that layers add to the losses, by name.
     pub losses: Vec<(String, Value)>,
     /// Named tensors for tests, explanations and pictures.
@@ -121,6 +123,7 @@ impl Builder {
             initializers: Vec::new(),
             updates: Vec::new(),
             penalties: Vec::new(),
+            kernel_penalty: 0.0,
             losses: Vec::new(),
             taps: Vec::new(),
             unique_names: Vec::new(),
@@ -184,6 +187,29 @@ impl Scope<'_> {
     /// Begins a component: names of unnamed layers are given out from the first on again.
     pub(super) fn begin(&mut self) {
         self.builder.layer_names.values_mut().for_each(|known| known.asked = 0);
+    }
+
+    /// A name that this scope has not given out yet: `base`, `base_1`, `base_2`, … A component that is built again gets the same ones.
+    pub fn numbered(&mut self, base: &str) -> String {
+        let known = self.builder.layer_names.entry((self.path.clone(), format!("{base} here"))).or_default();
+        known.asked += 1;
+        if known.asked == 1 { base.to_owned() } else { format!("{base}_{}", known.asked - 1) }
+    }
+
+    /// What tells the random numbers of a layer from those of others; a layer that is called again draws anew.
+    pub fn salt(&mut self, name: &str) -> u64 {
+        let name = self.name(name);
+        name_hash(&self.builder.unique(&name))
+    }
+
+    /// Adds a scalar to the losses, by the name under which it is shown.
+    pub fn add_loss(&mut self, name: &str, loss: Value) {
+        self.builder.losses.push((name.to_owned(), loss));
+    }
+
+    /// [`Builder::kernel_penalty`].
+    pub fn kernel_penalty(&self) -> f32 {
+        self.builder.kernel_penalty
     }
 
     /// What the graph is for.
@@ -416,9 +442,7 @@ impl Scope<'_> {
         if rate == 0.0 || self.mode() == Mode::Inference {
             return Ok(x);
         }
-        // A layer that is called again, as part of a package, draws anew.
-        let name = self.name(name);
-        let salt = name_hash(&self.builder.unique(&name));
+        let salt = self.salt(name);
         self.add(Dropout { rate, salt }, &[x])
     }
 
