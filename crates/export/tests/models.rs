@@ -61,7 +61,7 @@ fn all_operations_of_inference_graphs_have_a_form() {
         let Some((_, features, model)) = built(config) else { continue };
         count += 1;
         let outputs: Vec<_> = model.outputs.iter().map(|output| (output.name.as_str(), output.value)).collect();
-        if let Err(error) = OnnxGraph::new(&model.graph, &input_names(&features), &outputs) {
+        if let Err(error) = OnnxGraph::new(&model.graph, &input_names(&features, &model.feed), &outputs) {
             missing.push(format!("{}: {error}", config.display()));
         }
     }

@@ -27,6 +27,7 @@ use rankmill_graph::ops::positions::{LastPosition, PositionRows};
 use rankmill_graph::ops::reduce::SumColumns;
 use rankmill_graph::ops::sum::Sum;
 use rankmill_graph::ops::unary::Unary;
+use rankmill_graph::ops::windows::Windows;
 use rankmill_graph::{Axis, Executor, Feed, Graph, GraphError, Length, Shape, Value, Weights};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::ids::IdColumn;
@@ -327,6 +328,11 @@ fn operations_agree_with_onnx_runtime() {
     });
     check("axis to columns, cut", |b| b.dense(Dense::FirstAxis).and_then(|x| b.graph.add(FromAxis { dims: vec![3 * WIDTH] }, &[x])));
     check("axis to columns, filled up", |b| b.dense(Dense::FirstAxis).and_then(|x| b.graph.add(FromAxis { dims: vec![7, WIDTH] }, &[x])));
+    check("windows", |b| {
+        let (x, axis) = (b.dense(Dense::Rows)?, b.graph.axis(Length::Fixed(3)));
+        let windows = b.graph.add(Windows { axis, count: 3, width: 2, step: (WIDTH - 2) / 2 }, &[x])?;
+        b.graph.add(SumAlong, &[windows])
+    });
     check("concat and part along", |b| {
         let (x, y, z) = (b.dense(Dense::FirstAxis)?, b.dense(Dense::Rows)?, b.dense(Dense::SecondAxis)?);
         let (first, second) = (b.axis(0), b.axis(1));

@@ -8,7 +8,7 @@ use rankmill_graph::onnx::{IdCount, IdInput, InputNames};
 use rankmill_kernels::ids::IdColumn;
 use rankmill_kernels::view::MatRef;
 
-use crate::feed_sequences::{FedSequences, SequenceSlot};
+use crate::feed_sequences::{FedSequences, FeedPlan, SequenceSlot};
 
 /// Where a feature's column goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(crate) enum Slot {
     Ids(usize),
     /// A dense matrix of this width.
     Dense(usize, usize),
-    /// A column of sequences, of which [`FeedPlan`](crate::FeedPlan) makes what the graph reads.
+    /// A column of sequences, of which [`FeedPlan`] makes what the graph reads.
     Sequence(SequenceSlot),
 }
 
@@ -129,8 +129,9 @@ impl Slots {
     }
 }
 
-/// What the slots are called outside: as the features that fill them.
-pub fn input_names(features: &FeatureSet) -> InputNames {
+/// What the slots of a model are called outside: as the features that fill them. Of a sequence there are also the lengths of its rows, and
+/// what is cut at `max_seq_len`.
+pub fn input_names(features: &FeatureSet, feed: &FeedPlan) -> InputNames {
     let mut names = InputNames::default();
     for (i, spec) in features.specs().iter().enumerate() {
         match spec.kind {
@@ -143,9 +144,13 @@ pub fn input_names(features: &FeatureSet) -> InputNames {
                 names.ids.push(IdInput { name: spec.name.clone(), is_weighted: weighted, count });
             }
             FeatureKind::Dense { .. } => names.dense.push(spec.name.clone()),
-            FeatureKind::IdSequence { .. } | FeatureKind::DenseSequence { .. } => {}
+            FeatureKind::IdSequence { .. } | FeatureKind::DenseSequence { .. } => {
+                let name = &spec.name;
+                names.dense.extend([format!("{name}_length"), format!("{name}_cut_length"), name.clone(), format!("{name}_cut")]);
+            }
         }
     }
+    names.ids.extend(feed.id_inputs(features.specs()));
     names
 }
 
@@ -159,7 +164,7 @@ pub struct BatchFeed<'a> {
 }
 
 impl<'a> BatchFeed<'a> {
-    /// The feed of a batch, of its key columns, and of what [`FeedPlan::sequences`](crate::FeedPlan::sequences) made of its sequences;
+    /// The feed of a batch, of its key columns, and of what [`FeedPlan::sequences`] made of its sequences;
     /// `seed` is that of the step's random numbers.
     pub fn new(batch: &'a FeatureBatch, keys: &'a BatchKeys, sequences: &'a FedSequences, seed: u64) -> BatchFeed<'a> {
         let mut dense = Vec::new();

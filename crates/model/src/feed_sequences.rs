@@ -6,7 +6,8 @@
 
 use std::borrow::Cow;
 
-use rankmill_data::{Column, FeatureBatch, FeatureSpec, Positions, SequenceColumn};
+use rankmill_data::{Column, FeatureBatch, FeatureKind, FeatureSpec, Positions, SequenceColumn};
+use rankmill_graph::onnx::{IdCount, IdInput};
 use rankmill_graph::{Axis, Graph, Length};
 use rankmill_kernels::ids::IdColumn;
 use rankmill_kernels::view::MatRef;
@@ -127,6 +128,25 @@ impl FeedPlan {
             return Err("a sequence of numbers can stand beside one set of other sequences only".to_owned());
         }
         Ok(sequence.numbers(cut))
+    }
+
+    /// The id columns as inputs of an exported model. A sequence that is read in several ways has several.
+    pub(crate) fn id_inputs(&self, specs: &[FeatureSpec]) -> Vec<IdInput> {
+        let mut inputs: Vec<IdInput> = Vec::with_capacity(self.ids.len());
+        for plan in &self.ids {
+            let (sequence, way) = match *plan {
+                IdPlan::Pooled { sequence } => (sequence, "_pooled"),
+                IdPlan::Along { sequence, cut: Cut::Whole, .. } => (sequence, ""),
+                IdPlan::Along { sequence, cut: Cut::AtMaximum, .. } => (sequence, "_cut"),
+            };
+            let spec = &specs[self.sequences[sequence].column];
+            let is_weighted = matches!(spec.kind, FeatureKind::IdSequence { weighted: true, .. });
+            let own = format!("{}{way}", spec.name);
+            let same = inputs.iter().filter(|input| input.name.starts_with(&own)).count();
+            let name = if same == 0 { own } else { format!("{own}_{same}") };
+            inputs.push(IdInput { name, is_weighted, count: IdCount::Any });
+        }
+        inputs
     }
 
     fn place(&self, axis: Axis) -> usize {

@@ -317,7 +317,7 @@ fn max_seq_len_cuts_what_keys_attend_to_and_not_what_combiners_read() {
 fn what_can_not_be_built_names_its_place() {
     let s = sequence("s", "");
     let with = |combiner: &str| sequence("s", &format!("sequence_combiner {{ {combiner} }}"));
-    let numbers = "features { input_names: 's' feature_type: SequenceFeature sub_feature_type: RawFeature }";
+    let numbers = "features { input_names: 's' feature_type: SequenceFeature sub_feature_type: RawFeature sequence_length: 9 }";
     for (features, group, message) in [
         (with("multi_head_attention {}"), "feature_names: 's'".to_string(), "has never had it"),
         (with(""), "feature_names: 's'".to_string(), "names no combiner"),

@@ -139,6 +139,7 @@ fn kind(feature: &Feature, config: &proto::FeatureConfig) -> Option<Kind> {
             kv_separator: config.kv_separator.clone(),
             combiner: combiner(tag.combiner),
         },
+        Feature::Raw(raw) if raw.several.is_some() || config.normalizer_fn().contains("lambda") => return None,
         Feature::Raw(RawFeature { width, range, output, .. }) => Kind::Raw {
             width: *width,
             separator: config.separator().to_owned(),

@@ -121,7 +121,7 @@ pub fn export(predictor: &Predictor, path: &Path, weights: Weights) -> Result<Ex
 /// The nodes of a model.
 fn onnx_graph(predictor: &Predictor) -> Result<OnnxGraph, NoForms> {
     let outputs: Vec<_> = predictor.outputs().iter().map(|output| (output.name.as_str(), output.value)).collect();
-    OnnxGraph::new(&predictor.model().graph, &input_names(&predictor.features), &outputs)
+    OnnxGraph::new(&predictor.model().graph, &input_names(&predictor.features, &predictor.model().feed), &outputs)
 }
 
 /// Bytes of the variables that the graph uses.
@@ -173,7 +173,7 @@ fn message(predictor: &Predictor, graph: &OnnxGraph, initializers: Vec<TensorPro
 
 /// The inputs in the order of the features.
 fn ordered_inputs<'a>(predictor: &Predictor, graph: &'a OnnxGraph) -> Vec<&'a OnnxInput> {
-    let names = input_names(&predictor.features);
+    let names = input_names(&predictor.features, &predictor.model().feed);
     let place = |input: &OnnxInput| {
         let name =
             if input.kind == InputKind::Dense { names.dense.get(input.slot) } else { names.ids.get(input.slot).map(|ids| &ids.name) };

@@ -5,6 +5,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Attribute, Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, InputGradients, Op};
 use crate::shape::{Axis, Shape};
 
@@ -41,6 +42,15 @@ impl Op for Windows {
 
     fn gradient(&self, backward: &mut Backward<'_>, _: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         Ok(vec![Some(backward.add(WindowsGradient { windows: *self }, &[upstream])?)])
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        let mut windows = Vec::with_capacity(self.count);
+        for first in (0..self.count).map(|p| p * self.step) {
+            let window = emit.slice(inputs[0], -1, first as i64, (first + self.width) as i64);
+            windows.push(emit.unsqueeze(window, 1));
+        }
+        Ok(emit.node_with("Concat", &windows, &[("axis", Attribute::Int(1))]))
     }
 
     fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
