@@ -45,11 +45,19 @@ const CASES: [(&str, &str, &str); 32] = [
     ("separator: '|'", "separator: '|,'", "tag_separator_characters 37:108"),
     ("feature_names: ['user', 'item', ", "feature_names: ['user', ", "unused_feature 36:27"),
     ("adam_optimizer: {", "adamw_optimizer: { weight_decay: 0.01 ", "weight_decay_not_scaled 9:38"),
-    ("model_params { }", "model_params { task_towers { tower_name: 'a' losses { weight: 2 } losses { loss_name: 'b' weight: 3 } } }", "tower_losses_share_a_weight 66:101"),
+    (
+        "model_params { }",
+        "model_params { task_towers { tower_name: 'a' losses { weight: 2 } losses { loss_name: 'b' weight: 3 } } }",
+        "tower_losses_share_a_weight 66:101",
+    ),
     ("model_params { }", "mmoe { expert_dnn { hidden_units: 4 } }", "experts_without_batch_statistics 66:10"),
     ("model_params { }", "esmm { }", "esmm_sums_over_the_batch 66:3"),
     ("model_params { }", "rocket_launching { feature_based_distillation: true }", "distillation_pushes_apart 66:50"),
-    ("model_params { }", "model_params { task_towers { tower_name: 'a' losses { loss_name: 'n' } } task_towers { tower_name: 'b' losses { loss_name: 'n' } } }", "loss_is_replaced 66:106"),
+    (
+        "model_params { }",
+        "model_params { task_towers { tower_name: 'a' losses { loss_name: 'n' } } task_towers { tower_name: 'b' losses { loss_name: 'n' } } }",
+        "loss_is_replaced 66:106",
+    ),
 ];
 
 fn found(text: &str) -> String {

@@ -23,7 +23,9 @@ fn tasks(model: &EasyRecModel) -> Vec<TaskLosses<'_>> {
         Some(Model::ModelParams(params)) => {
             ("model_params", params.task_towers.iter().map(|tower| (tower.tower_name(), tower.losses.as_slice())).collect())
         }
-        Some(Model::Dbmtl(dbmtl)) => ("dbmtl", dbmtl.task_towers.iter().map(|tower| (tower.tower_name(), tower.losses.as_slice())).collect()),
+        Some(Model::Dbmtl(dbmtl)) => {
+            ("dbmtl", dbmtl.task_towers.iter().map(|tower| (tower.tower_name(), tower.losses.as_slice())).collect())
+        }
         Some(Model::Mmoe(mmoe)) => ("mmoe", mmoe.task_towers.iter().map(|tower| (tower.tower_name(), tower.losses.as_slice())).collect()),
         Some(Model::Ple(ple)) => ("ple", ple.task_towers.iter().map(|tower| (tower.tower_name(), tower.losses.as_slice())).collect()),
         Some(Model::SimpleMultiTask(simple)) => {
@@ -31,9 +33,8 @@ fn tasks(model: &EasyRecModel) -> Vec<TaskLosses<'_>> {
         }
         _ => return tasks,
     };
-    let place = |(at, (name, losses)): (usize, (&str, _))| {
-        (format!("model_config.{}.task_towers[{at}]", towers.0), format!("_{name}"), losses)
-    };
+    let place =
+        |(at, (name, losses)): (usize, (&str, _))| (format!("model_config.{}.task_towers[{at}]", towers.0), format!("_{name}"), losses);
     tasks.extend(towers.1.iter().copied().enumerate().map(place));
     tasks
 }

@@ -1,8 +1,8 @@
 //! `PLE`, progressive layered extraction (Tang et al. 2020; EasyRec behaviour 152): networks of experts, some of each task, some
 //! shared; a gate for each task chooses among its own and the shared ones, and the gate of the shared input among all.
 
-use rankmill_config::proto::{Dnn, ExtractionNetwork};
 use rankmill_config::Diagnostic;
+use rankmill_config::proto::{Dnn, ExtractionNetwork};
 use rankmill_graph::Value;
 
 use super::experts::gate;
@@ -39,7 +39,8 @@ fn extract(
 ) -> Result<(Vec<Value>, Option<Value>), Diagnostic> {
     let name = network.network_name();
     let share = network.share_expert_net.as_ref();
-    let shared_experts = experts(c, &format!("{name}_share/dnn"), network.share_num(), share, shared, penalty, &format!("{path}.share_expert_net"))?;
+    let shared_experts =
+        experts(c, &format!("{name}_share/dnn"), network.share_num(), share, shared, penalty, &format!("{path}.share_expert_net"))?;
     let (mut all, mut outputs) = (Vec::new(), Vec::with_capacity(inputs.len()));
     for (t, input) in inputs.iter().enumerate() {
         let task = format!("{name}_task_{t}");

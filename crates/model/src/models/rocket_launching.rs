@@ -3,8 +3,8 @@
 //! Both read features that the booster alone trains. With `feature_based_distillation` the Euclidean distance between layers of equal
 //! width is added with weight -0.1, as EasyRec does whatever `feature_distillation_function` says.
 
-use rankmill_config::proto::{Dnn as DnnConfig, RocketLaunching};
 use rankmill_config::Diagnostic;
+use rankmill_config::proto::{Dnn as DnnConfig, RocketLaunching};
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::reduce::{OverRows, SumColumns};

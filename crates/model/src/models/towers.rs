@@ -1,8 +1,8 @@
 //! What several model classes have in common: layers, feature groups, task towers (EasyRec behaviours 35, 152, 153).
 
 use rankmill_config::{Diagnostic, proto};
-use rankmill_graph::{GraphError, Shape, Value};
 use rankmill_graph::ops::reshape::Reshape;
+use rankmill_graph::{GraphError, Shape, Value};
 use rankmill_nn::init::Initializer;
 use rankmill_nn::layers::dnn::{Dnn, dnn};
 use rankmill_nn::layers::scope::Bias;
