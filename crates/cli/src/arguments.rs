@@ -11,7 +11,7 @@ use rankmill_data::Rejected;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 
-use crate::commands::{check, data, demo, eval, export, import, predict, train};
+use crate::commands::{check, data, demo, eval, export, import, predict, serve, train};
 use crate::output::Level;
 
 /// Train, evaluate and apply click-through-rate ranking models from one config file.
@@ -50,6 +50,7 @@ pub(crate) enum Command {
     Predict(predict::PredictArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
+    Serve(serve::ServeArgs),
     #[command(subcommand)]
     Data(data::DataCommand),
     Demo(demo::DemoArgs),

@@ -52,6 +52,11 @@ impl Output {
         let _ = writeln!(io::stderr().lock(), "{prefix}{}", message.trim_end());
     }
 
+    /// How important a message must be to be shown.
+    pub(crate) fn level(&self) -> Level {
+        self.level
+    }
+
     /// How progress is to be shown.
     pub(crate) fn progress_style(&self) -> ProgressStyle {
         match (self.level >= Level::Info, io::stderr().is_terminal()) {

@@ -47,9 +47,25 @@ fn help_and_version_go_to_stdout() {
 #[test]
 fn wrong_usage_is_2_and_goes_to_stderr() {
     let dir = tempfile::tempdir().expect("a folder");
-    for words in [&[][..], &["fly"], &["check"], &["check", "--sett", "a=1", "a.config"], &["data", "synth", "movielens"]] {
+    for words in [&[][..], &["fly"], &["serve"], &["check"], &["check", "--sett", "a=1", "a.config"], &["data", "synth", "movielens"]] {
         let output = check(dir.path(), words, 2);
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{words:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_served_is_2_with_the_name() {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join("token"), "\n").expect("written");
+    fs::write(dir.path().join("models.json"), "{\"models\": [{\"name\": \"a\"}]}").expect("written");
+    for (words, named) in [
+        (&["serve", "nowhere"][..], "nowhere"),
+        (&["serve", "ctr=.", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"], "model `ctr`"),
+        (&["serve", "ctr=.", "--token-file", "token"], "token"),
+        (&["serve", "--models", "models.json"], "models.json: missing field `path`"),
+    ] {
+        let output = check(dir.path(), words, 2);
+        assert!(output.stdout.is_empty() && stderr(&output).contains(named), "{words:?} {}", stderr(&output));
     }
 }
 

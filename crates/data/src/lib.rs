@@ -8,6 +8,7 @@
 mod batch;
 mod error;
 mod features;
+mod field_rows;
 pub mod number;
 pub mod profile;
 mod reader;
@@ -23,7 +24,8 @@ pub use batch::{
     SequenceSpec,
 };
 pub use error::{DataError, Report, Rule, SkippedCause, shown};
-pub use features::{FeatureSet, OnError, Recipe, read_vocabulary};
+pub use features::{FeatureSet, OnError, Recipe, ScoringField, read_vocabulary};
+pub use field_rows::{FieldNames, FieldRows, TextSpan};
 pub use rankmill_kernels::ids::IdColumn;
 pub use reader::{Batch, Mode, Reader, ReaderOptions, Supply};
 pub use rejected::Rejected;

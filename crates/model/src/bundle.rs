@@ -7,7 +7,7 @@
 //! A directory is written aside, synced and renamed, so that there is never half a model. [`pack`](crate::pack) makes one file of it.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,8 +26,10 @@ const FORMAT: u32 = 2;
 
 /// The config of a bundle.
 pub const CONFIG_FILE: &str = "pipeline.config";
-pub(crate) const VARIABLES_FILE: &str = "variables.safetensors";
-pub(crate) const MANIFEST_FILE: &str = "manifest.json";
+/// The variables of a bundle.
+pub const VARIABLES_FILE: &str = "variables.safetensors";
+/// What a bundle says about itself; the last of its files.
+pub const MANIFEST_FILE: &str = "manifest.json";
 const ASSETS: &str = "assets";
 /// Where a model directory keeps its checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
@@ -84,7 +86,8 @@ impl BundleError {
         move |error| BundleError::Io { path, error }
     }
 
-    pub(crate) fn damaged(path: &Path, reason: impl ToString) -> BundleError {
+    /// A file that holds something else than it should.
+    pub fn damaged(path: &Path, reason: impl ToString) -> BundleError {
         BundleError::Damaged { path: path.to_owned(), reason: reason.to_string() }
     }
 }
@@ -171,6 +174,9 @@ pub struct Manifest {
     pub global_step: u64,
     /// Kind of processor on which the golden rows were scored.
     pub processor: String,
+    /// CRC-32C of the file of variables; older bundles have none.
+    #[serde(default)]
+    pub variables: Option<u32>,
     /// The training files: path, size and fingerprint.
     pub data: Vec<DataFile>,
     /// Rows that must score the same when the model is loaded.
@@ -189,6 +195,16 @@ pub struct DataFile {
 }
 
 impl Manifest {
+    /// The manifest of a bundle, packed or not.
+    ///
+    /// # Errors
+    /// If it can't be read, or is damaged.
+    pub fn read(bundle: &Path) -> Result<Manifest, BundleError> {
+        let mut files = if bundle.is_file() { Files::packed(bundle)? } else { Files::Directory(bundle.to_owned()) };
+        let file = files.path().join(MANIFEST_FILE);
+        serde_json::from_str(&files.read_text(MANIFEST_FILE)?).map_err(|error| BundleError::damaged(&file, error))
+    }
+
     /// Checks that the golden rows score as they did: the same bits by the same version on the same kind of processor, within 1e-6 otherwise.
     pub(crate) fn verify(&self, predictor: &mut Predictor, path: &Path) -> Result<(), BundleError> {
         let same_arithmetic = self.processor == processor() && self.rankmill == env!("CARGO_PKG_VERSION");
@@ -206,7 +222,7 @@ impl Manifest {
         let data =
             files.iter().map(|file| DataFile { path: file.path.clone(), bytes: file.bytes, fingerprint: file.fingerprint }).collect();
         let (rankmill, processor) = (env!("CARGO_PKG_VERSION").to_owned(), processor());
-        Manifest { format: FORMAT, rankmill, global_step, processor, data, golden }
+        Manifest { format: FORMAT, rankmill, global_step, processor, variables: None, data, golden }
     }
 }
 
@@ -249,8 +265,12 @@ impl Bundle {
                 config.vocab_file = Some(path.join(config.vocab_file()).display().to_string());
             }
         }
-        let entries = tensors(&files.read(VARIABLES_FILE)?, &path.join(VARIABLES_FILE))?;
-        let parameters = Parameters { entries };
+        let bytes = files.read(VARIABLES_FILE)?;
+        let file = path.join(VARIABLES_FILE);
+        if manifest.variables.is_some_and(|expected| crc32c::crc32c(&bytes) != expected) {
+            return Err(BundleError::damaged(&file, "its content is not what was written: the checksum in the manifest differs"));
+        }
+        let parameters = Parameters { entries: tensors(&bytes, &file)? };
         Ok(Bundle { path, pipeline, parameters, manifest })
     }
 }
@@ -275,9 +295,25 @@ pub fn write_bundle(directory: &Path, pipeline: &Pipeline, parameters: &Paramete
     }
     write_file(&directory.join(CONFIG_FILE), resolved.to_text().as_bytes())?;
     let tensors = parameters.entries.iter().map(|entry| (entry.name.as_str(), entry.shape.as_slice(), entry.values.as_slice()));
-    write_tensors(&directory.join(VARIABLES_FILE), tensors)?;
-    let text = serde_json::to_string_pretty(manifest).map_err(|error| BundleError::damaged(&directory.join(MANIFEST_FILE), error))?;
+    let variables = directory.join(VARIABLES_FILE);
+    write_tensors(&variables, tensors)?;
+    let checksum = checksum(&variables).map_err(BundleError::io(&variables))?;
+    let manifest = Manifest { variables: Some(checksum), ..manifest.clone() };
+    let text = serde_json::to_string_pretty(&manifest).map_err(|error| BundleError::damaged(&directory.join(MANIFEST_FILE), error))?;
     write_file(&directory.join(MANIFEST_FILE), text.as_bytes())
+}
+
+/// CRC-32C of a file, which may be larger than memory has room for once more.
+fn checksum(path: &Path) -> std::io::Result<u32> {
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut sum = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(sum),
+            length => sum = crc32c::crc32c_append(sum, &buffer[..length]),
+        }
+    }
 }
 
 pub(crate) fn feature_configs(pipeline: &mut Pipeline) -> impl Iterator<Item = &mut rankmill_config::proto::FeatureConfig> {
@@ -339,8 +375,11 @@ fn tensors(bytes: &[u8], path: &Path) -> Result<Vec<Parameter>, BundleError> {
     Ok(entries)
 }
 
-/// The bundle that `directory` is or holds.
-fn locate(directory: &Path) -> Result<PathBuf, BundleError> {
+/// The bundle that `directory` is, or its newest checkpoint.
+///
+/// # Errors
+/// If it is neither.
+pub fn locate(directory: &Path) -> Result<PathBuf, BundleError> {
     if directory.join(MANIFEST_FILE).is_file() {
         return Ok(directory.to_owned());
     }

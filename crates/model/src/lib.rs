@@ -2,6 +2,7 @@
 
 mod backbone;
 pub mod bundle;
+mod concurrent;
 mod feed;
 mod feed_sequences;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod tasks;
 mod tensor;
 
 pub use backbone::BlockOutput;
+pub use concurrent::{ConcurrentPredictor, OutputSpec, OutputValues, Part, ScoredParts};
 pub use feed::{BatchFeed, BatchKeys, KeyColumn, KeyForm, input_names};
 pub use feed_sequences::{FedSequences, FeedPlan};
 pub use model::{Model, Output, Purpose, Training};

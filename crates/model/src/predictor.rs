@@ -24,6 +24,7 @@ pub struct Scorer {
     /// Where the graph's parameters are among the variables last scored with.
     sources: Vec<Source>,
     pool: Arc<Pool>,
+    precision: Precision,
 }
 
 /// A parameter's place among the variables, and its shape as a matrix: working this out again for each call would take longer than
@@ -73,7 +74,7 @@ impl Scorer {
         let mut read = model.output_values();
         read.extend(model.losses.iter().map(|(_, value)| *value));
         let executor = Executor::new(model.graph.clone(), &read, 0, precision);
-        Ok(Scorer { executor, model, sources: Vec::new(), pool })
+        Ok(Scorer { executor, model, sources: Vec::new(), pool, precision })
     }
 
     /// The predictions, in the order of [`Scores::columns`].
@@ -139,7 +140,7 @@ pub struct Predictor {
     pub pipeline: Pipeline,
     /// What turns rows into batches.
     pub features: FeatureSet,
-    parameters: Parameters,
+    parameters: Arc<Parameters>,
     /// Steps it was trained for.
     pub global_step: u64,
     scorer: Scorer,
@@ -160,6 +161,7 @@ impl Predictor {
         let Bundle { pipeline, parameters, manifest, path } = bundle;
         scorer.with(&parameters).map_err(|error| BundleError::damaged(&path.join(VARIABLES_FILE), error))?;
         let global_step = manifest.global_step;
+        let parameters = Arc::new(parameters);
         let mut predictor = Predictor { pipeline, features, parameters, global_step, scorer, weights: Weights::Changed };
         manifest.verify(&mut predictor, &path)?;
         Ok(predictor)
@@ -184,6 +186,23 @@ impl Predictor {
     /// The inference graph.
     pub fn model(&self) -> &Model {
         &self.scorer.model
+    }
+
+    /// The same model with the same variables and buffers of its own, for scoring on another thread.
+    ///
+    /// # Errors
+    /// As [`Scorer::new`].
+    pub fn another(&self, pool: Arc<Pool>) -> Result<Predictor, BundleError> {
+        let scorer = Scorer::new(&self.pipeline, &self.features, Purpose::Prediction, pool, self.scorer.precision);
+        let scorer = scorer.map_err(BundleError::Config)?;
+        Ok(Predictor {
+            pipeline: self.pipeline.clone(),
+            features: self.features.clone(),
+            parameters: Arc::clone(&self.parameters),
+            global_step: self.global_step,
+            scorer: Scorer { sources: self.scorer.sources.clone(), ..scorer },
+            weights: Weights::Changed,
+        })
     }
 
     /// The variables.

@@ -116,7 +116,10 @@ fn a_damaged_model_is_refused() {
     other["rankmill"] = "0.0.1".into();
     fs::write(&manifest, other.to_string()).expect("written");
     assert!(load().is_none());
-    fs::write(&manifest, written).expect("written");
+    other["rankmill"] = env!("CARGO_PKG_VERSION").into();
+    other["golden"]["logit_bits"][0] = bits.into();
+    other["variables"] = serde_json::Value::Null;
+    fs::write(&manifest, other.to_string()).expect("written");
 
     let mut changed = whole.clone();
     let header = u64::from_le_bytes(whole[..8].try_into().expect("8 bytes")) as usize;
@@ -127,6 +130,8 @@ fn a_damaged_model_is_refused() {
     }
     fs::write(&file, &changed).expect("written");
     assert!(matches!(load(), Some(BundleError::Golden { row: 0, .. })), "other weights score the golden rows differently");
+    fs::write(&manifest, written).expect("written");
+    assert!(matches!(load(), Some(BundleError::Damaged { path, .. }) if path == file), "other bytes have another checksum");
 
     fs::write(&file, &whole[..whole.len() - 3]).expect("written");
     assert!(matches!(load(), Some(BundleError::Damaged { .. })));

@@ -7,6 +7,7 @@ pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod predict;
+pub(crate) mod serve;
 pub(crate) mod train;
 
 use crate::Outcome;
@@ -23,6 +24,7 @@ pub(crate) fn run(command: &Command, output: &Output) -> anyhow::Result<Outcome>
         Command::Predict(arguments) => predict::run(arguments, output),
         Command::Export(arguments) => export::run(arguments, output),
         Command::Import(arguments) => import::run(arguments, output),
+        Command::Serve(arguments) => serve::run(arguments, output),
         Command::Demo(arguments) => demo::run(arguments, output),
     }
 }

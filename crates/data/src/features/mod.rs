@@ -12,6 +12,7 @@ mod lookup;
 mod plan;
 mod raw;
 mod recipe;
+mod scoring;
 mod sequence;
 mod set;
 mod split;
@@ -25,6 +26,7 @@ use build::Declaration;
 use fields::{RowErrors, Values};
 
 pub use recipe::Recipe;
+pub use scoring::ScoringField;
 pub use set::{FeatureSet, OnError};
 pub use vocabulary::read_vocabulary;
 

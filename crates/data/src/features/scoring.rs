@@ -1,0 +1,49 @@
+//! The features of rows that are scored and not learned from: nobody sends a label with them, and no row may be left out.
+
+use rankmill_config::proto::dataset_config::FieldType;
+
+use super::set::{FeatureSet, OnError};
+
+/// An input field as those who send rows to score need to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScoringField {
+    /// `input_name`.
+    pub name: String,
+    /// `input_type`.
+    pub kind: FieldType,
+    /// Whether a feature of the model reads it; the text of other fields does not matter.
+    pub is_read: bool,
+}
+
+impl FeatureSet {
+    /// The same features without labels, sample weights and keys. Fields that only those read may hold anything, and a row that breaks
+    /// a rule is always an error, whatever `data_config.ignore_error` says.
+    #[must_use]
+    pub fn for_scoring(mut self) -> FeatureSet {
+        self.labels.clear();
+        self.computed_labels.clear();
+        self.label_names.clear();
+        self.sample_weight = None;
+        self.key_names.clear();
+        self.keys.clear();
+        self.on_error = OnError::Stop;
+        let read: Vec<bool> = self.scoring_fields().iter().map(|field| field.is_read).collect();
+        for (field, _) in self.fields.iter_mut().zip(read).filter(|(_, is_read)| !is_read) {
+            // Texts are never parsed.
+            field.kind = FieldType::String;
+        }
+        self
+    }
+
+    /// The input fields, in the order of `data_config.input_fields`.
+    #[must_use]
+    pub fn scoring_fields(&self) -> Vec<ScoringField> {
+        let mut read = vec![false; self.fields.len()];
+        for feature in &self.features {
+            feature.inputs.iter().for_each(|&input| read[input] = true);
+        }
+        let describe =
+            |(field, is_read): (&super::fields::Field, bool)| ScoringField { name: field.name.clone(), kind: field.kind, is_read };
+        self.fields.iter().zip(read).map(describe).collect()
+    }
+}

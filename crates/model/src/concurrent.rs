@@ -1,0 +1,267 @@
+//! A model that many threads score with at the same time: one set of variables, and for each thread an executor of its own.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use rankmill_config::Pipeline;
+use rankmill_data::{DataError, FeatureCounts, FieldNames, FieldRows, RawRows, Rule, ScoringField};
+use rankmill_kernels::gemm::Precision;
+use rankmill_kernels::pool::Pool;
+
+use crate::bundle::{BundleError, VARIABLES_FILE, locate};
+use crate::predictor::{Predictor, Scores};
+
+/// Rows scored at once: the buffers of an executor stay as large as its largest batch was.
+const ROWS_AT_ONCE: usize = 1024;
+/// What errors call the source of the rows.
+const SOURCE: &str = "rows";
+
+/// A trained model that any number of threads score rows with. Scores do not depend on which rows are scored together, nor on the thread.
+///
+/// ```no_run
+/// use std::num::NonZeroUsize;
+/// use rankmill_model::ConcurrentPredictor;
+///
+/// let model = ConcurrentPredictor::load("model".as_ref(), NonZeroUsize::MIN)?;
+/// let mut rows = model.rows();
+/// rows.push([("user_id", "6040"), ("movie_id", "1193"), ("genres", "Drama|Romance")])?;
+/// for output in model.score(&rows)? {
+///     println!("{} {:?}", output.name, output.values);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct ConcurrentPredictor {
+    pipeline: Pipeline,
+    global_step: u64,
+    fields: Arc<FieldNames>,
+    scoring_fields: Vec<ScoringField>,
+    feature_names: Vec<String>,
+    outputs: Vec<OutputSpec>,
+    slots: Vec<Mutex<Slot>>,
+    next: AtomicUsize,
+}
+
+/// What one thread at a time uses.
+struct Slot {
+    predictor: Predictor,
+    raw: RawRows,
+}
+
+/// An output of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputSpec {
+    /// EasyRec's name: `probs`, `logits`.
+    pub name: String,
+    /// Numbers per row.
+    pub width: usize,
+}
+
+/// The values of an output for some rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutputValues {
+    /// EasyRec's name: `probs`, `logits`.
+    pub name: String,
+    /// Numbers per row.
+    pub width: usize,
+    /// `width` numbers for each row, row after row.
+    pub values: Vec<f32>,
+}
+
+/// Some of the rows that are scored together.
+#[derive(Clone, Debug)]
+pub struct Part<'a> {
+    /// All rows.
+    pub rows: &'a FieldRows,
+    /// Which of them.
+    pub range: Range<usize>,
+}
+
+/// The scores of several parts, one after the other, and what was noticed.
+#[derive(Clone, Debug, Default)]
+pub struct ScoredParts {
+    /// The outputs for all rows.
+    pub outputs: Vec<OutputValues>,
+    /// What each feature looked like, in the order of [`ConcurrentPredictor::feature_names`].
+    pub features: Vec<FeatureCounts>,
+    /// What the features took.
+    pub feature_time: Duration,
+    /// What the graph took.
+    pub graph_time: Duration,
+}
+
+impl ConcurrentPredictor {
+    /// Loads a model directory (its newest checkpoint) or a bundle for up to `threads` threads that score at the same time. Checks that
+    /// its golden rows score as they did when it was written.
+    ///
+    /// # Errors
+    /// As [`Predictor::load`], and for variables that are not finite.
+    pub fn load(directory: &Path, threads: NonZeroUsize) -> Result<ConcurrentPredictor, BundleError> {
+        ConcurrentPredictor::load_with_precision(directory, threads, Precision::F32)
+    }
+
+    /// The same with the factors of products at `precision`.
+    ///
+    /// # Errors
+    /// As [`ConcurrentPredictor::load`].
+    pub fn load_with_precision(directory: &Path, threads: NonZeroUsize, precision: Precision) -> Result<ConcurrentPredictor, BundleError> {
+        let mut predictor = Predictor::load(directory, single_thread(directory)?)?;
+        if let Some(broken) = predictor.parameters().entries.iter().find(|entry| entry.values.iter().any(|value| !value.is_finite())) {
+            let bundle = if directory.is_file() { directory.to_owned() } else { locate(directory)? };
+            let file = bundle.join(VARIABLES_FILE);
+            return Err(BundleError::damaged(&file, format!("variable `{}` has values that are not finite", broken.name)));
+        }
+        if precision != Precision::F32 {
+            predictor = predictor.with_precision(precision)?;
+        }
+        ConcurrentPredictor::new(predictor, directory, threads.get())
+    }
+
+    fn new(mut predictor: Predictor, directory: &Path, threads: usize) -> Result<ConcurrentPredictor, BundleError> {
+        let scoring_fields = predictor.features.scoring_fields();
+        predictor.features = predictor.features.for_scoring();
+        let names: Vec<String> = predictor.features.field_names().map(str::to_owned).collect();
+        let columns = names.len();
+        let feature_names = predictor.features.specs().iter().map(|spec| spec.name.clone()).collect();
+        let describe = |output: &crate::model::Output| OutputSpec { name: output.name.clone(), width: output.width };
+        let outputs = predictor.outputs().iter().map(describe).collect();
+        let (pipeline, global_step) = (predictor.pipeline.clone(), predictor.global_step);
+        let raw = RawRows::new(columns, Arc::from([SOURCE.to_owned()]));
+        let mut slots = Vec::with_capacity(threads);
+        for _ in 1..threads {
+            let predictor = predictor.another(single_thread(directory)?)?;
+            slots.push(Mutex::new(Slot { predictor, raw: raw.clone() }));
+        }
+        slots.push(Mutex::new(Slot { predictor, raw }));
+
+        let fields = Arc::new(FieldNames::new(names));
+        let next = AtomicUsize::new(0);
+        Ok(ConcurrentPredictor { pipeline, global_step, fields, scoring_fields, feature_names, outputs, slots, next })
+    }
+
+    /// The config.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// Steps it was trained for.
+    pub fn global_step(&self) -> u64 {
+        self.global_step
+    }
+
+    /// The input fields, in the order of `data_config.input_fields`.
+    pub fn fields(&self) -> &[ScoringField] {
+        &self.scoring_fields
+    }
+
+    /// The names of the features, in the order of [`ScoredParts::features`].
+    pub fn feature_names(&self) -> &[String] {
+        &self.feature_names
+    }
+
+    /// What it computes for a row.
+    pub fn outputs(&self) -> &[OutputSpec] {
+        &self.outputs
+    }
+
+    /// Rows to fill and to score.
+    pub fn rows(&self) -> FieldRows {
+        FieldRows::new(Arc::clone(&self.fields))
+    }
+
+    /// How many threads score at the same time; more wait for each other.
+    pub fn threads(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Scores rows on the calling thread.
+    ///
+    /// # Errors
+    /// The first row that breaks a rule.
+    pub fn score(&self, rows: &FieldRows) -> Result<Vec<OutputValues>, DataError> {
+        let mut slot = self.free_slot();
+        Ok(self.score_in(&mut slot, &[Part { rows, range: 0..rows.rows() }])?.outputs)
+    }
+
+    /// Scores several parts together with the executor `slot`, on the calling thread.
+    ///
+    /// # Errors
+    /// The first row that breaks a rule; [`DataError::row`] is its place among the rows of its part, counted from 1.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    pub fn score_parts(&self, slot: usize, parts: &[Part<'_>]) -> Result<ScoredParts, DataError> {
+        let mut slot = self.slots[slot].lock().unwrap_or_else(PoisonError::into_inner);
+        self.score_in(&mut slot, parts)
+    }
+
+    fn free_slot(&self) -> MutexGuard<'_, Slot> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let slots = (0..self.slots.len()).map(|i| &self.slots[first.wrapping_add(i) % self.slots.len()]);
+        for slot in slots {
+            match slot.try_lock() {
+                Ok(slot) => return slot,
+                Err(TryLockError::Poisoned(slot)) => return slot.into_inner(),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        self.slots[first % self.slots.len()].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn score_in(&self, slot: &mut Slot, parts: &[Part<'_>]) -> Result<ScoredParts, DataError> {
+        let Slot { predictor, raw } = slot;
+        let empty = |spec: &OutputSpec| OutputValues { name: spec.name.clone(), width: spec.width, values: Vec::new() };
+        let mut scored = ScoredParts { outputs: self.outputs.iter().map(empty).collect(), ..ScoredParts::default() };
+        raw.clear();
+        for part in parts {
+            let mut start = part.range.start;
+            while start < part.range.end {
+                let end = part.range.end.min(start + ROWS_AT_ONCE - raw.rows());
+                part.rows.append_to(start..end, raw).map_err(too_large)?;
+                start = end;
+                if raw.rows() == ROWS_AT_ONCE {
+                    score_batch(predictor, raw, &mut scored)?;
+                }
+            }
+        }
+        if raw.rows() > 0 {
+            score_batch(predictor, raw, &mut scored)?;
+        }
+        Ok(scored)
+    }
+}
+
+fn score_batch(predictor: &mut Predictor, raw: &mut RawRows, scored: &mut ScoredParts) -> Result<(), DataError> {
+    let started = Instant::now();
+    let batch = predictor.features.transform(raw);
+    raw.clear();
+    let batch = batch?;
+    let transformed = Instant::now();
+    let scores = predictor.score(&batch);
+    append_scores(scores, &mut scored.outputs);
+    scored.feature_time += transformed - started;
+    scored.graph_time += transformed.elapsed();
+    scored.features.resize(batch.observed.features.len(), FeatureCounts::default());
+    for (sum, counts) in scored.features.iter_mut().zip(&batch.observed.features) {
+        sum.missing += counts.missing;
+        sum.out_of_range += counts.out_of_range;
+    }
+    Ok(())
+}
+
+fn too_large(rule: Rule) -> DataError {
+    DataError::file(SOURCE, rule)
+}
+
+fn single_thread(directory: &Path) -> Result<Arc<Pool>, BundleError> {
+    Pool::new(1).map(Arc::new).map_err(BundleError::io(directory))
+}
+
+fn append_scores(scores: Scores, outputs: &mut [OutputValues]) {
+    for (output, values) in outputs.iter_mut().zip(scores.columns) {
+        output.values.extend(values);
+    }
+}

@@ -1,0 +1,49 @@
+//! What every connection shares.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use rankmill_data::FieldRows;
+use rankmill_model::OutputValues;
+
+use crate::engine::Engine;
+use crate::error::ServeError;
+use crate::limits::Limits;
+use crate::metrics::{Metrics, Stage};
+use crate::registry::{Choice, Registry};
+
+/// What every connection shares.
+pub(crate) struct App {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) engine: Engine,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) limits: Limits,
+    pub(crate) token: Option<String>,
+    pub(crate) draining: AtomicBool,
+}
+
+impl App {
+    /// Whether requests should be sent here.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed) && self.registry.is_ready()
+    }
+
+    /// Scores the rows that `parse` makes of a body.
+    pub(crate) async fn score(
+        &self,
+        choice: &Choice,
+        parse: impl FnOnce() -> Result<FieldRows, ServeError>,
+    ) -> Result<Vec<OutputValues>, ServeError> {
+        let rows = self.timed(Stage::Parse, parse)?;
+        self.engine.score(choice, rows).await
+    }
+
+    /// Runs a stage by the clock.
+    pub(crate) fn timed<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let result = work();
+        self.metrics.stage(stage, started.elapsed());
+        result
+    }
+}

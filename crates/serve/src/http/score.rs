@@ -1,0 +1,200 @@
+//! `POST /score`: rows in the simplest forms there are, scores in the same form.
+
+use std::fmt;
+use std::io::Write;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use rankmill_data::FieldRows;
+use rankmill_model::OutputValues;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+
+use super::body::{Target, content_type, read};
+use crate::app::App;
+use crate::error::{ErrorKind, ServeError};
+use crate::limits::Limits;
+use crate::metrics::Stage;
+use crate::registry::Version;
+use crate::rows::json::{ContextSeed, JsonRows, RowsSeed};
+use crate::rows::{arrow, csv};
+use crate::schema::Schema;
+
+/// The forms that rows and scores can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// `{"context": {...}, "rows": [{...}, ...]}`.
+    Json,
+    /// An object a line.
+    JsonLines,
+    Csv,
+    Arrow,
+}
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Result<Form, ServeError> {
+        match content_type(headers).as_str() {
+            "application/json" => Ok(Form::Json),
+            "application/x-ndjson" | "application/jsonl" | "application/jsonlines" | "application/x-jsonlines" => Ok(Form::JsonLines),
+            "text/csv" | "application/csv" => Ok(Form::Csv),
+            "application/vnd.apache.arrow.stream" => Ok(Form::Arrow),
+            other => {
+                let known = "application/json, application/x-ndjson, text/csv or application/vnd.apache.arrow.stream";
+                let other = rankmill_data::shown(other.as_bytes());
+                Err(ServeError::new(ErrorKind::UnsupportedType, format!("the body is `{other}`, but must be {known}")))
+            }
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Form::Json => "application/json",
+            Form::JsonLines => "application/x-ndjson",
+            Form::Csv => "text/csv",
+            Form::Arrow => "application/vnd.apache.arrow.stream",
+        }
+    }
+
+    fn read(self, schema: &Schema, limits: &Limits, body: Bytes) -> Result<FieldRows, ServeError> {
+        match self {
+            Form::Json => read_json(schema, limits, &body),
+            Form::JsonLines => JsonRows::new(schema, limits).read_lines(&body),
+            Form::Csv => csv::read(schema, limits, &body),
+            Form::Arrow => arrow::read(schema, limits, body),
+        }
+    }
+
+    fn write(self, version: &Version, scores: &[OutputValues]) -> Result<Vec<u8>, ServeError> {
+        match self {
+            Form::Arrow => arrow::write(scores),
+            form => write_text(form, version, scores).map_err(|error| ServeError::new(ErrorKind::Internal, error.to_string())),
+        }
+    }
+}
+
+pub(super) async fn score(State(app): State<Arc<App>>, target: Target, headers: HeaderMap, body: Body) -> Result<Response, ServeError> {
+    let choice = app.registry.choose(target.model(), target.wanted())?;
+    let form = Form::of(&headers)?;
+    let body = read(body, &headers, &app.limits).await?;
+    let scores = app.score(&choice, || form.read(&choice.version.schema, &app.limits, body)).await?;
+    let body = app.timed(Stage::Encode, || form.write(&choice.version, &scores))?;
+    Ok(([(header::CONTENT_TYPE, form.content_type())], body).into_response())
+}
+
+/// `{"context": {...}, "rows": [...]}`.
+fn read_json(schema: &Schema, limits: &Limits, body: &[u8]) -> Result<FieldRows, ServeError> {
+    let mut rows = JsonRows::new(schema, limits);
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let read = RequestSeed(&mut rows).deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    read.map_err(|error| rows.explain(&error, "the body"))?;
+    Ok(rows.finish())
+}
+
+struct RequestSeed<'a, 'b>(&'a mut JsonRows<'b>);
+
+impl<'de> DeserializeSeed<'de> for RequestSeed<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RequestSeed<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with `rows` and, if some values are those of all rows, `context`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let (mut has_rows, mut has_context) = (false, false);
+        while let Some(key) = entries.next_key::<String>()? {
+            match key.as_str() {
+                "rows" if !std::mem::replace(&mut has_rows, true) => entries.next_value_seed(RowsSeed(self.0))?,
+                "context" if !std::mem::replace(&mut has_context, true) => entries.next_value_seed(ContextSeed(self.0))?,
+                "rows" | "context" => return Err(A::Error::custom(format!("`{key}` is there twice"))),
+                other => return Err(A::Error::unknown_field(&rankmill_data::shown(other.as_bytes()), &["context", "rows"])),
+            }
+        }
+        if has_rows { Ok(()) } else { Err(A::Error::missing_field("rows")) }
+    }
+}
+
+fn write_text(form: Form, version: &Version, scores: &[OutputValues]) -> std::io::Result<Vec<u8>> {
+    let rows = scores.first().map_or(0, |output| output.values.len() / output.width);
+    let mut body = Vec::with_capacity(64 * rows + 128);
+    match form {
+        Form::Csv => {
+            let names: Vec<String> = scores.iter().flat_map(column_names).collect();
+            writeln!(body, "{}", names.join(","))?;
+        }
+        Form::Json => {
+            let name = serde_json::to_string(&version.model)?;
+            write!(body, "{{\"model_name\":{name},\"model_version\":\"{}\",\"scores\":[", version.number)?;
+        }
+        Form::JsonLines | Form::Arrow => {}
+    }
+    for row in 0..rows {
+        if form == Form::Csv {
+            let values = scores.iter().flat_map(|output| &output.values[row * output.width..(row + 1) * output.width]);
+            for (i, value) in values.enumerate() {
+                write!(body, "{}{value:?}", if i == 0 { "" } else { "," })?;
+            }
+            body.push(b'\n');
+            continue;
+        }
+        if form == Form::Json && row > 0 {
+            body.push(b',');
+        }
+        write_object(&mut body, scores, row)?;
+        if form == Form::JsonLines {
+            body.push(b'\n');
+        }
+    }
+    if form == Form::Json {
+        body.extend_from_slice(b"]}");
+    }
+    Ok(body)
+}
+
+fn column_names(output: &OutputValues) -> Vec<String> {
+    match output.width {
+        1 => vec![output.name.clone()],
+        width => (0..width).map(|i| format!("{}_{i}", output.name)).collect(),
+    }
+}
+
+/// The scores of a row, by name.
+pub(super) fn write_object(body: &mut Vec<u8>, scores: &[OutputValues], row: usize) -> std::io::Result<()> {
+    for (i, output) in scores.iter().enumerate() {
+        write!(body, "{}\"{}\":", if i == 0 { "{" } else { "," }, output.name)?;
+        write_values(body, output, row)?;
+    }
+    body.push(b'}');
+    Ok(())
+}
+
+/// A number, or an array of them where an output has several.
+pub(super) fn write_values(body: &mut Vec<u8>, output: &OutputValues, row: usize) -> std::io::Result<()> {
+    let values = &output.values[row * output.width..(row + 1) * output.width];
+    if output.width > 1 {
+        body.push(b'[');
+    }
+    for (i, value) in values.iter().enumerate() {
+        if i > 0 {
+            body.push(b',');
+        }
+        match value.is_finite() {
+            true => write!(body, "{value:?}")?,
+            false => body.extend_from_slice(b"null"),
+        }
+    }
+    if output.width > 1 {
+        body.push(b']');
+    }
+    Ok(())
+}

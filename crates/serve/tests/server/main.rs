@@ -1,0 +1,11 @@
+//! The server over loopback.
+
+mod client;
+mod grpc;
+mod kserve;
+mod models;
+mod mutated;
+mod operation;
+mod reload;
+mod score;
+mod tensorflow;

@@ -1,0 +1,116 @@
+//! `/score` in its forms.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int32Array, RecordBatch, StringArray};
+use arrow_ipc::reader::StreamReader;
+use arrow_ipc::writer::StreamWriter;
+use serde_json::{Value, json};
+
+use crate::client::{post, request};
+use crate::models::{FIELDS, bits, expected, object, rows, serve};
+
+fn scored(server: &rankmill_serve::Server, content_type: &str, body: &[u8]) -> crate::client::Answer {
+    let answer = request(server.addresses()[0], "POST", "/score", &[("Content-Type", content_type)], body);
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some(content_type)), "{}", answer.text());
+    answer
+}
+
+fn column(rows: &[Value], name: &str) -> Vec<u32> {
+    bits(&rows.iter().map(|row| row[name].clone()).collect())
+}
+
+#[test]
+fn every_form_gives_the_same_bits() {
+    let server = serve();
+    let rows = rows(150);
+    let (probs, logits): (Vec<u32>, Vec<u32>) = expected(20, 150).into_iter().unzip();
+
+    let objects: Vec<Value> = rows.iter().map(|row| object(row)).collect();
+    let answer = scored(&server, "application/json", json!({"rows": objects}).to_string().as_bytes()).json();
+    assert_eq!((&answer["model_name"], &answer["model_version"]), (&json!("ctr"), &json!("20")));
+    let scores = answer["scores"].as_array().expect("scores");
+    assert_eq!((column(scores, "probs"), column(scores, "logits")), (probs.clone(), logits.clone()));
+
+    let lines: Vec<String> = objects.iter().map(Value::to_string).collect();
+    let answer = scored(&server, "application/x-ndjson", lines.join("\n").as_bytes()).text();
+    let scores: Vec<Value> = answer.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((column(&scores, "probs"), column(&scores, "logits")), (probs.clone(), logits.clone()));
+
+    let quoted = |row: &Vec<String>| row.iter().map(|text| format!("\"{}\"", text.replace('"', "\"\""))).collect::<Vec<_>>().join(",");
+    let csv = std::iter::once(FIELDS.join(",")).chain(rows.iter().map(quoted)).collect::<Vec<_>>().join("\r\n");
+    let answer = scored(&server, "text/csv", csv.as_bytes()).text();
+    let mut lines = answer.lines();
+    assert_eq!(lines.next(), Some("probs,logits"));
+    let parsed = |line: &str| -> Vec<u32> { line.split(',').map(|x| x.parse::<f32>().expect("a number").to_bits()).collect() };
+    assert!(lines.map(parsed).eq(probs.iter().zip(&logits).map(|(p, z)| vec![*p, *z])));
+
+    let numbers = |field: usize| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| Some(row[field].parse::<i32>().expect("a number"))).collect::<Int32Array>())
+    };
+    let genres: ArrayRef = Arc::new(rows.iter().map(|row| Some(row[9].as_str())).collect::<StringArray>());
+    let batch = RecordBatch::try_from_iter([("user_id", numbers(1)), ("movie_id", numbers(2)), ("genres", genres)]).expect("columns");
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).expect("a stream");
+    writer.write(&batch).expect("written");
+    let body = writer.into_inner().expect("finished");
+    let answer = scored(&server, "application/vnd.apache.arrow.stream", &body);
+    let batch = StreamReader::try_new(answer.body.as_slice(), None).expect("a stream").next().expect("a batch").expect("whole");
+    let found = batch.column_by_name("logits").expect("logits").to_data().buffers()[0].typed_data::<u32>().to_vec();
+    assert_eq!(found, logits);
+    server.stop();
+}
+
+#[test]
+fn a_context_is_given_once() {
+    let server = serve();
+    let rows = rows(3);
+    let full: Vec<Value> = rows.iter().map(|row| json!({"user_id": 9, "movie_id": row[2], "genres": ["Drama", "War"]})).collect();
+    let own: Vec<Value> = rows.iter().map(|row| json!({"movie_id": row[2]})).collect();
+    let context = json!({"user_id": 9, "genres": "Drama|War"});
+    let address = server.addresses()[0];
+    let expected = post(address, "/score", &json!({"rows": full})).ok();
+    assert_eq!(post(address, "/score/ctr", &json!({"rows": own, "context": context})).ok(), expected);
+    let lines = std::iter::once(json!({"context": context})).chain(own).map(|line| line.to_string()).collect::<Vec<_>>().join("\n");
+    let answer = scored(&server, "application/x-ndjson", lines.as_bytes()).text();
+    let scores: Vec<Value> = answer.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(json!(scores), expected["scores"]);
+    server.stop();
+}
+
+#[test]
+fn missing_values_are_empty_fields() {
+    let server = serve();
+    let address = server.addresses()[0];
+    let missing = post(address, "/score", &json!({"rows": [{"user_id": 5, "movie_id": 3}]})).ok();
+    for genres in [json!(null), json!(""), json!([])] {
+        let answer = post(address, "/score", &json!({"rows": [{"user_id": 5, "movie_id": 3, "genres": genres}]})).ok();
+        assert_eq!(answer, missing);
+    }
+    assert_eq!(post(address, "/score", &json!({"rows": []})).ok()["scores"], json!([]));
+    server.stop();
+}
+
+#[test]
+fn errors_name_the_field_and_the_row() {
+    let server = serve();
+    let address = server.addresses()[0];
+    let post = |content_type: &str, body: &str| request(address, "POST", "/score", &[("Content-Type", content_type)], body.as_bytes());
+    for (content_type, body, words) in [
+        ("application/json", r#"{"rows": [{"user_id": 1}, {"user_id": "1.5"}]}"#, &["`user_id`", "row 2", "1.5", "INT32"][..]),
+        ("application/json", r#"{"rows": [{"user_id": [1, 2]}]}"#, &["`user_id`", "one value"]),
+        ("application/json", r#"{"rows": [{"users": 1}]}"#, &["`users`", "row 1"]),
+        ("application/json", r#"{"row": []}"#, &["`row`"]),
+        ("application/json", r#"{"rows": [}"#, &["line 1"]),
+        ("application/x-ndjson", "{\"user_id\": 1}\n\n{\"user_id\": {}}", &["`user_id`", "row 2"]),
+        ("application/x-ndjson", "{\"user_id\": 1}\n{", &["line 2"]),
+        ("text/csv", "user_id,movie_id\n1,2", &["`genres`", "header"]),
+        ("text/csv", "user_id,movie_id,genres,genres\n1,2,a,b", &["`genres`", "twice"]),
+        ("text/csv", "user_id,movie_id,genres\n1,2", &["CSV"]),
+        ("application/vnd.apache.arrow.stream", "not arrow", &["Arrow"]),
+    ] {
+        let error = post(content_type, body).error(400);
+        assert!(words.iter().all(|word| error.contains(word)), "{body}: {error}");
+    }
+    assert!(post("text/html", "").error(415).contains("text/csv"));
+    server.stop();
+}
