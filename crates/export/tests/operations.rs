@@ -17,19 +17,33 @@ use rankmill_graph::ops::axis::{
 use rankmill_graph::ops::batch_norm::MovingNorm;
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::broadcast::{RepeatColumn, RepeatRow, Scaling};
+use rankmill_graph::ops::choose::{Choose, Condition};
+use rankmill_graph::ops::cin::Interaction;
+use rankmill_graph::ops::compare::Compare;
 use rankmill_graph::ops::concat::{Columns, Concat, Elements, Pad};
-use rankmill_graph::ops::fill::Fill;
+use rankmill_graph::ops::dots::Dots;
+use rankmill_graph::ops::extreme::Extreme;
+use rankmill_graph::ops::fill::{Constant, Fill, FillLike};
+use rankmill_graph::ops::function::Function;
+use rankmill_graph::ops::gather::Gather;
 use rankmill_graph::ops::layer_norm::LayerNorm;
 use rankmill_graph::ops::leaf::{DenseInput, Parameter};
+use rankmill_graph::ops::log_normal::{LogNormalScale, ZeroInflatedMean};
 use rankmill_graph::ops::lookup::{Combiner, Lookup};
 use rankmill_graph::ops::matmul::MatMul;
+use rankmill_graph::ops::pairwise::PairwiseProducts;
+use rankmill_graph::ops::per_field::PerField;
 use rankmill_graph::ops::positions::{LastPosition, PositionRows};
 use rankmill_graph::ops::reduce::SumColumns;
+use rankmill_graph::ops::reshape::{Reshape, StopGradient};
+use rankmill_graph::ops::row_max::{RowArgMax, RowMax};
+use rankmill_graph::ops::segments::{ReduceRuns, Reduction, RepeatFields, SumFields};
+use rankmill_graph::ops::softmax::Softmax;
 use rankmill_graph::ops::sum::Sum;
 use rankmill_graph::ops::unary::Unary;
 use rankmill_graph::ops::windows::Windows;
 use rankmill_graph::{Axis, Executor, Feed, Graph, GraphError, Length, Shape, Value, Weights};
-use rankmill_kernels::gemm::Precision;
+use rankmill_kernels::gemm::{Orientation, Precision};
 use rankmill_kernels::ids::IdColumn;
 use rankmill_kernels::pool::Pool;
 use rankmill_kernels::view::MatRef;
@@ -55,6 +69,30 @@ fn numbers(count: usize, seed: u64) -> Vec<f32> {
     (0..8).for_each(|_| _ = next());
     (0..count).map(|_| next()).collect()
 }
+
+const FUNCTIONS: [Function; 21] = [
+    Function::LeakyRelu(0.2),
+    Function::LeakyRelu(1.5),
+    Function::Relu6,
+    Function::Elu,
+    Function::Selu,
+    Function::GeluTanh,
+    Function::GeluErf,
+    Function::Swish,
+    Function::Mish,
+    Function::Softplus,
+    Function::Softsign,
+    Function::HardSigmoid,
+    Function::Sine,
+    Function::Cosine,
+    Function::Logarithm,
+    Function::LogarithmOfNext,
+    Function::Root,
+    Function::Absolute,
+    Function::Power(1.7),
+    Function::Clip { least: -2.0, most: 0.5 },
+    Function::InverseRoot { least: 0.1 },
+];
 
 /// Slots of the dense inputs.
 #[derive(Clone, Copy)]
@@ -110,7 +148,14 @@ impl Builder {
         self.graph.add(Lookup { slot: ids as usize, combiner, axis }, &[table])
     }
 
-    /// A row of parameters as `[B, L, 6]`-shaped operand of attention.
+    /// An input as fields, `[B, .., fields, 6 / fields]`.
+    fn fields(&mut self, input: Dense, fields: usize) -> Built {
+        let x = self.dense(input)?;
+        let shape = self.graph.shape(x).with_dims(&[fields, WIDTH / fields]);
+        self.graph.add(Reshape { shape }, &[x])
+    }
+
+    /// An input times parameters.
     fn projected(&mut self, input: Dense, width: usize) -> Built {
         let x = self.dense(input)?;
         let w = self.parameter(&[WIDTH, width])?;
@@ -228,16 +273,73 @@ fn operations_agree_with_onnx_runtime() {
     check("square", |b| b.dense(Dense::Rows).and_then(|x| b.graph.add(Unary::Square, &[x])));
     check("scale", |b| b.dense(Dense::Rows).and_then(|x| b.graph.add(Unary::Scale(0.3), &[x])));
     check("copy", |b| b.dense(Dense::Rows).and_then(|x| b.graph.add(Unary::Copy, &[x])));
-    for op in [Binary::Add, Binary::Subtract, Binary::Multiply, Binary::DivideOrZero] {
-        for dims in [&[WIDTH][..], &[]] {
+    for op in [Unary::Absolute, Unary::Exp, Unary::Log(1.5), Unary::LogOdds] {
+        let built = |b: &mut Builder| b.dense(Dense::Rows).and_then(|x| b.graph.add(op, &[x]));
+        cases.push(case(folder.path(), &format!("{op:?}"), built));
+    }
+    for op in FUNCTIONS {
+        let built = |b: &mut Builder| {
+            let x = b.dense(Dense::Rows)?;
+            // From -9 to 9, where the function has such arguments.
+            let x = b.graph.add(Unary::Scale(9.0), &[x])?;
+            let is_for_positives = matches!(op, Function::Logarithm | Function::LogarithmOfNext | Function::Root | Function::Power(_));
+            let x = if is_for_positives { b.graph.add(Unary::Absolute, &[x])? } else { x };
+            b.graph.add(op, &[x])
+        };
+        cases.push(case(folder.path(), &format!("{op:?}"), built));
+    }
+    for op in [Compare::Equal, Compare::NotEqual, Compare::Less, Compare::LessOrEqual, Compare::And, Compare::Or] {
+        let built = |b: &mut Builder| {
+            let (x, y) = (b.dense(Dense::Rows)?, b.parameter(&[WIDTH])?);
+            let y = b.graph.add(Binary::Multiply, &[x, y])?;
+            let [x, y] = [b.graph.add(Function::Relu6, &[x])?, b.graph.add(Function::Relu6, &[y])?];
+            b.graph.add(op, &[x, y])
+        };
+        cases.push(case(folder.path(), &format!("{op:?}"), built));
+    }
+    for op in [Extreme::Maximum, Extreme::Minimum] {
+        let built = |b: &mut Builder| {
+            let x = b.dense(Dense::FirstAxis)?;
+            let square = b.graph.add(Unary::Square, &[x])?;
+            b.graph.add(op, &[x, square])
+        };
+        cases.push(case(folder.path(), &format!("{op:?}"), built));
+    }
+    for condition in [Condition::Equals(2.0), Condition::Above(1.0)] {
+        let op = Choose { condition, yes: 0.75, no: -2.0 };
+        let built = |b: &mut Builder| b.dense(Dense::Lengths).and_then(|x| b.graph.add(op, &[x]));
+        cases.push(case(folder.path(), &format!("{condition:?}"), built));
+    }
+    for reduction in [Reduction::Sum, Reduction::Mean, Reduction::Max] {
+        let op = ReduceRuns { width: 2, reduction };
+        let built = |b: &mut Builder| b.dense(Dense::FirstAxis).and_then(|x| b.graph.add(op, &[x]));
+        cases.push(case(folder.path(), &format!("runs {reduction:?}"), built));
+    }
+    for weights in [Orientation::Plain, Orientation::Transposed] {
+        let built = |b: &mut Builder| {
+            let (x, w) = (b.fields(Dense::Rows, 3)?, b.parameter(&[3, 2 * 4])?);
+            b.graph.add(PerField { units: 4, weights }, &[x, w])
+        };
+        cases.push(case(folder.path(), &format!("per field {weights:?}"), built));
+    }
+    for logarithm in [false, true] {
+        let op = ZeroInflatedMean { scale: LogNormalScale { max_sigma: 0.9 }, max_log: 3.0, logarithm };
+        let built = |b: &mut Builder| b.projected(Dense::Rows, 3).and_then(|x| b.graph.add(op, &[x]));
+        cases.push(case(folder.path(), &format!("zero-inflated mean {logarithm}"), built));
+    }
+    for op in [Binary::Add, Binary::Subtract, Binary::Multiply, Binary::Divide, Binary::DivideOrZero] {
+        for dims in [&[WIDTH][..], &[1, WIDTH], &[]] {
             let built = |b: &mut Builder| {
                 let (x, p) = (b.dense(Dense::Rows)?, b.parameter(dims)?);
                 b.graph.add(op, &[x, p])
             };
             cases.push(case(folder.path(), &format!("{op:?} {dims:?}"), built));
         }
+        if op == Binary::Divide {
+            continue;
+        }
         let column = |b: &mut Builder| {
-            let (x, length) = (b.dense(Dense::Rows)?, b.dense(Dense::Lengths)?);
+            let (x, length) = (b.fields(Dense::Rows, 2)?, b.dense(Dense::Lengths)?);
             b.graph.add(op, &[x, length])
         };
         cases.push(case(folder.path(), &format!("{op:?} column"), column));
@@ -276,6 +378,37 @@ fn operations_agree_with_onnx_runtime() {
         let x = b.dense(Dense::FirstAxis)?;
         let column = b.graph.add(SumColumns, &[x])?;
         b.graph.add(RepeatColumn(3), &[column])
+    });
+    check("gather columns", |b| b.fields(Dense::FirstAxis, 3).and_then(|x| b.graph.add(Gather::transposed(3, 2), &[x])));
+    check("repeat fields, stop gradient", |b| {
+        let x = b.dense(Dense::FirstAxis)?;
+        let fields = b.graph.add(RepeatFields(3), &[x])?;
+        b.graph.add(StopGradient, &[fields])
+    });
+    check("sum of fields", |b| b.fields(Dense::FirstAxis, 3).and_then(|x| b.graph.add(SumFields, &[x])));
+    check("softmax", |b| b.fields(Dense::FirstAxis, 2).and_then(|x| b.graph.add(Softmax { width: 3 }, &[x])));
+    check("products of pairs", |b| b.fields(Dense::FirstAxis, 3).and_then(|x| b.graph.add(PairwiseProducts, &[x])));
+    check("dot products", |b| {
+        let (x, y) = (b.fields(Dense::FirstAxis, 3)?, b.fields(Dense::FirstAxis, 3)?);
+        let y = b.graph.add(Unary::Tanh, &[y])?;
+        b.graph.add(Dots { pairs: [(0, 1), (2, 0), (1, 1), (2, 2)].into(), width: 2 }, &[x, y])
+    });
+    check("interaction", |b| {
+        let (x, start, kernel, bias) =
+            (b.fields(Dense::FirstAxis, 3)?, b.fields(Dense::FirstAxis, 3)?, b.parameter(&[4, 3, 3])?, b.parameter(&[4])?);
+        b.graph.add(Interaction { width: 2 }, &[x, start, kernel, bias])
+    });
+    check("largest column and its number", |b| {
+        let x = b.dense(Dense::Rows)?;
+        let [most, number] = [b.graph.add(RowMax, &[x])?, b.graph.add(RowArgMax, &[x])?];
+        b.graph.add(Concat, &[most, number])
+    });
+    check("constants", |b| {
+        let x = b.dense(Dense::Rows)?;
+        let constant = b.graph.add(Constant { values: [1.0, 2.0, 3.0, -4.0, 0.5, 0.25].into() }, &[])?;
+        let product = b.graph.add(Binary::Multiply, &[x, constant])?;
+        let like = b.graph.add(FillLike { value: 3.0 }, &[x])?;
+        b.graph.add(Concat, &[product, like])
     });
     check("layer norm", |b| {
         let (x, gamma, beta) = (b.dense(Dense::FirstAxis)?, b.parameter(&[WIDTH])?, b.parameter(&[WIDTH])?);
