@@ -259,7 +259,9 @@ fn phases(graph: &Graph, ready: &[Ready], places: &[Option<Place>], layout: &mut
         let output = places[id].expect("every value has a place");
         match (node.op.execution(), ready[id]) {
             (Execution::Map, Ready::Rows(phase)) => {
-                phases[phase].rows.push(RowStep::Map { id, inputs: inputs(), output });
+                let shapes: Vec<_> = node.inputs.iter().map(|input| graph.shape(*input)).collect();
+                let work = (node.op.cost(&shapes, &node.shape).flops_per_row / 2.0) as usize;
+                phases[phase].rows.push(RowStep::Map { id, inputs: inputs(), output, work, columns: node.op.column_unit() });
             }
             (Execution::Map, Ready::Serial(phase)) => phases[phase].serial.push(SerialStep::Once { id, inputs: inputs(), output }),
             (Execution::Reduce, Ready::Serial(phase)) => {

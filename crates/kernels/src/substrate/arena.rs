@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use smallvec::SmallVec;
 
-use super::{Cut, Extent, Kernels, Phase, Place, Program, ROW_BLOCK, RowCounts, RowStep, SerialStep};
+use super::{Blocks, Cut, Extent, Kernels, Phase, Place, Program, ROW_BLOCK, RowCounts, RowStep, SerialStep, Stage};
 use crate::pages::Pages;
 use crate::pool::{Barrier, PoisonOnPanic, Pool};
 use crate::view::{MatMut, MatRef};
@@ -131,7 +131,8 @@ impl Arena {
         self.lengths.clear();
         self.lengths.extend_from_slice(extent.lengths);
         let tiles = self.program.tiles(rows, pool.threads());
-        let useful = pool.threads().min(tiles.len() - 1).max(1);
+        let in_stages = self.program.stages_pay(extent, tiles.len() - 1, pool.threads());
+        let useful = if in_stages { pool.threads() } else { pool.threads().min(tiles.len() - 1).max(1) };
         let shared = Shared {
             program: &self.program,
             batch: self.batch.bases(),
@@ -142,12 +143,14 @@ impl Arena {
             tiles,
             kernels,
             counters: self.program.phases.iter().map(|_| Counters::default()).collect(),
+            in_stages,
+            threads: useful,
             first_phase: if part == Part::Whole { 0 } else { self.program.prologue },
         };
         let barrier = Barrier::new(useful);
-        pool.broadcast(useful, |_| {
+        pool.broadcast(useful, |thread| {
             let guard = PoisonOnPanic(&barrier);
-            shared.work(&barrier);
+            shared.work(&barrier, thread);
             std::mem::forget(guard);
         });
     }
@@ -172,6 +175,9 @@ struct Shared<'a> {
     tiles: Vec<usize>,
     kernels: &'a dyn Kernels,
     counters: Vec<Counters>,
+    /// Whether phases with stages run in stages.
+    in_stages: bool,
+    threads: usize,
     first_phase: usize,
 }
 
@@ -185,12 +191,13 @@ struct Counters {
 type Inputs<'a> = SmallVec<[MatRef<'a>; 6]>;
 
 impl Shared<'_> {
-    fn work(&self, barrier: &Barrier) {
+    fn work(&self, barrier: &Barrier, thread: usize) {
         for (number, (phase, counters)) in self.program.phases.iter().zip(&self.counters).enumerate().skip(self.first_phase) {
-            if !phase.rows.is_empty() {
+            if self.in_stages && !phase.rows.is_empty() {
+                self.stages(number, barrier, thread);
+            } else if !phase.rows.is_empty() {
                 while let Some(tile) = take(&counters.tile, self.tiles.len() - 1) {
-                    let own = self.tiles[tile]..self.tiles[tile + 1];
-                    phase.rows.iter().for_each(|step| self.row_step(step, &own));
+                    phase.rows.iter().for_each(|step| self.row_step(step, &self.tile(tile)));
                 }
             }
             let is_last = number + 1 == self.program.phases.len();
@@ -209,6 +216,26 @@ impl Shared<'_> {
         }
     }
 
+    /// The row steps of a phase with few rows.
+    fn stages(&self, number: usize, barrier: &Barrier, thread: usize) {
+        let steps = &self.program.phases[number].rows;
+        let all = 0..self.tiles.len() - 1;
+        let stages = &self.program.stages[number];
+        if stages.is_empty() {
+            return barrier.wait(|| all.for_each(|tile| steps.iter().for_each(|step| self.row_step(step, &self.tile(tile)))));
+        }
+        for Stage { cut, whole } in stages {
+            cut.iter().for_each(|step| self.own_columns(&steps[*step], thread));
+            let rest = |tile| whole.iter().for_each(|step| self.row_step(&steps[*step], &self.tile(tile)));
+            barrier.wait(|| all.clone().for_each(rest));
+        }
+    }
+
+    /// The rows of a tile.
+    fn tile(&self, number: usize) -> Range<usize> {
+        self.tiles[number]..self.tiles[number + 1]
+    }
+
     /// The input views of a step that may read `rows` of batch tensors.
     fn inputs(&self, places: &[Place], rows: &Range<usize>) -> Inputs<'_> {
         places.iter().map(|place| self.read(place, rows)).collect()
@@ -219,7 +246,7 @@ impl Shared<'_> {
             Place::Batch { buffer, col, cols } => {
                 let (rows, width) = self.rows_of(buffer, rows);
                 // SAFETY: inside the buffer (`check_place`, `reserve`); in a row step these rows belong to a tile that this thread
-                // took, and the step writes other columns; in serial and block steps nothing writes batch buffers.
+                // took, or other threads write only what the stage does not read, and the step writes other columns; in serial and block steps nothing writes batch buffers.
                 unsafe { MatRef::from_raw(self.batch[buffer].0.add(rows.start * width + col), rows.len(), cols, width) }
             }
             Place::AllRows { buffer, col, cols } => {
@@ -250,7 +277,7 @@ impl Shared<'_> {
 
     fn row_step(&self, step: &RowStep, own: &Range<usize>) {
         match step {
-            RowStep::Map { id, inputs, output } => {
+            RowStep::Map { id, inputs, output, .. } => {
                 let Place::Batch { buffer, col, cols } = *output else { unreachable!("checked by Program::new") };
                 let (rows, width) = self.rows_of(buffer, own);
                 // SAFETY: inside the buffer; the tile was taken by this thread alone, and no input of the step overlaps the columns.
@@ -269,6 +296,22 @@ impl Shared<'_> {
                 }
             }
         }
+    }
+
+    /// The columns of a row step that belong to a thread, all rows.
+    fn own_columns(&self, step: &RowStep, thread: usize) {
+        let RowStep::Map { id, inputs, output, columns: Some(unit), .. } = step else { unreachable!("stages cut these alone") };
+        let Place::Batch { buffer, col, cols } = *output else { unreachable!("checked by Program::new") };
+        let own = Blocks { cut: Cut::Columns, unit: *unit, count: self.threads }.range(cols, thread);
+        if own.is_empty() {
+            return;
+        }
+        let all = 0..self.extent.rows;
+        let (rows, width) = self.rows_of(buffer, &all);
+        // SAFETY: inside the buffer; the ranges of the threads are disjoint, and in this part of a stage nobody reads what the step
+        // writes or writes it otherwise (`stages`).
+        let output = unsafe { MatMut::from_raw(self.batch[buffer].0.add(col + own.start), rows.len(), own.len(), width) };
+        self.kernels.columns(*id, &self.inputs(inputs, &all), own, output);
     }
 
     fn serial_step(&self, step: &SerialStep) {

@@ -10,6 +10,7 @@
 //! in the program and checked when the program is made, which is what makes the sharing sound:
 //! - a row step writes batch buffers only, columns that it doesn't read, and touches the rows of its tile only, except that it may read
 //!   all rows of columns that no row step of the phase writes;
+//! - with few rows, a row step may be cut by columns, in stages that follow from what steps read and write (`stages.rs`);
 //! - sums over rows go through partial results, one for each block of [`ROW_BLOCK`] rows, each inside one tile;
 //! - serial steps run while all other threads wait;
 //! - block steps of a phase write fixed buffers that no other block step of the phase touches.
@@ -22,11 +23,13 @@
 //! Results don't depend on the number of threads: rows are independent, and sums over rows are combined in block order.
 
 mod arena;
+mod stages;
 
 use std::ops::Range;
 
 use crate::view::{MatMut, MatRef};
 pub use arena::{Arena, Part};
+use stages::Stage;
 
 /// Rows of a block: sums over rows are formed for each block, then combined in order.
 pub const ROW_BLOCK: usize = 64;
@@ -148,6 +151,10 @@ pub enum RowStep {
         inputs: Places,
         /// What it writes; always a [`Place::Batch`].
         output: Place,
+        /// Multiply-adds for a row of the output.
+        work: usize,
+        /// Whether it may be cut by columns ([`Kernels::columns`]), and the number of which a part has a multiple.
+        columns: Option<usize>,
     },
     /// Writes one partial sum for each block of rows.
     Partial {
@@ -267,6 +274,8 @@ pub struct ProgramError {
 pub struct Program {
     layout: Layout,
     phases: Vec<Phase>,
+    /// For each phase its way for few rows.
+    stages: Vec<Vec<Stage>>,
     prologue: usize,
     has_partials: bool,
 }
@@ -275,6 +284,8 @@ pub struct Program {
 pub trait Kernels: Sync {
     /// Computes rows `first_row ..` of a row step, counted as those of its output.
     fn map(&self, id: usize, inputs: &[MatRef<'_>], first_row: usize, output: MatMut<'_>);
+    /// Computes columns `columns` of a row step that may be cut by columns, for all rows; `inputs` are those of the whole step.
+    fn columns(&self, id: usize, inputs: &[MatRef<'_>], columns: Range<usize>, output: MatMut<'_>);
     /// Computes the partial sum of a block of rows from `first_row` on, counted along the axis of the sum; `inputs` hold just these rows.
     fn partial(&self, id: usize, inputs: &[MatRef<'_>], first_row: usize, output: &mut [f32]);
     /// Combines the partial sums, one row of `partials` for each block of [`ROW_BLOCK`] rows of the batch.
@@ -297,7 +308,10 @@ impl Program {
         for (number, phase) in phases.iter().enumerate() {
             for step in &phase.rows {
                 let (id, inputs) = match step {
-                    RowStep::Map { id, inputs, output } => {
+                    RowStep::Map { id, inputs, output, columns, .. } => {
+                        if *columns == Some(0) {
+                            return fail(*id, "parts of a step that is cut have columns");
+                        }
                         if !matches!(output, Place::Batch { .. }) {
                             return fail(*id, "a row step writes a batch buffer");
                         }
@@ -366,7 +380,8 @@ impl Program {
             }
         }
         let has_partials = partial_owner.iter().any(|owned| *owned);
-        Ok(Program { layout, phases, prologue, has_partials })
+        let stages = phases.iter().map(|phase| stages::stages(&phase.rows)).collect();
+        Ok(Program { layout, phases, stages, prologue, has_partials })
     }
 
     /// Bytes of all buffers for a batch.
@@ -424,6 +439,9 @@ mod tests {
                 }
             }
         }
+        fn columns(&self, _: usize, _: &[MatRef<'_>], _: Range<usize>, _: MatMut<'_>) {
+            unreachable!("no step is cut by columns");
+        }
         fn partial(&self, _: usize, inputs: &[MatRef<'_>], _: usize, output: &mut [f32]) {
             output.fill(0.0);
             for i in 0..inputs[0].rows() {
@@ -450,7 +468,7 @@ mod tests {
         let total = Place::Fixed { buffer: 0, offset: 0, rows: 1, cols: 3 };
         let phase = Phase {
             rows: vec![
-                RowStep::Map { id: 0, inputs: vec![Place::OutsideRows { index: 0, axis: None }], output: batch },
+                RowStep::Map { id: 0, inputs: vec![Place::OutsideRows { index: 0, axis: None }], output: batch, work: 3, columns: None },
                 RowStep::Partial { id: 1, inputs: vec![batch], partial: 0, axis: None },
             ],
             serial: vec![SerialStep::Combine { id: 1, partial: 0, axis: None, output: total }],
@@ -488,7 +506,8 @@ mod tests {
         let layout = Layout { axes: 0, batch: vec![BatchBuffer { cols: 4, axis: None }], fixed: vec![4], partial: vec![] };
         let place = |col| Place::Batch { buffer: 0, col, cols: 2 };
         let map = |input, output| {
-            let phase = Phase { rows: vec![RowStep::Map { id: 5, inputs: vec![input], output }], ..Phase::default() };
+            let phase =
+                Phase { rows: vec![RowStep::Map { id: 5, inputs: vec![input], output, work: 1, columns: None }], ..Phase::default() };
             Program::new(layout.clone(), vec![phase], 0).err().map(|error| error.id)
         };
         assert_eq!(map(place(0), place(2)), None);
@@ -497,8 +516,8 @@ mod tests {
         let all_rows = |col| Place::AllRows { buffer: 0, col, cols: 2 };
         let phase = |second| Phase {
             rows: vec![
-                RowStep::Map { id: 5, inputs: vec![], output: place(0) },
-                RowStep::Map { id: 6, inputs: vec![second], output: place(2) },
+                RowStep::Map { id: 5, inputs: vec![], output: place(0), work: 1, columns: None },
+                RowStep::Map { id: 6, inputs: vec![second], output: place(2), work: 1, columns: None },
             ],
             ..Phase::default()
         };
