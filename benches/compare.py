@@ -19,10 +19,14 @@ ROWS = {"small": 1024, "large": 4096}
 # With factors rounded to bfloat16, in different places.
 BF16_TOLERANCE = 2e-2
 FLOOR, FLOOR_ONEDNN, RANKMILL = "products alone", "products by oneDNN", "Rankmill"
-DEFAULT, TUNED = "PyTorch default", "PyTorch tuned"
+DEFAULT, TUNED, SPARSE = "PyTorch default", "PyTorch tuned", "PyTorch sparse"
 RANKMILL_BF16, TORCH_BF16 = "Rankmill bf16", "PyTorch bf16"
 NEEDED = (FLOOR, RANKMILL)
 WITHOUT_LOSSES = (FLOOR, FLOOR_ONEDNN, RANKMILL)
+FUXICTR = (
+    "FuxiCTR's MaskNet is absent: the package `fuxictr` (2.3.10) on PyPI has the library and two groups of models, LongCTR and multitask; "
+    "MaskNet is in the project's repository alone."
+)
 
 
 def commands(examples, python, dump, size, threads):
@@ -37,6 +41,8 @@ def commands(examples, python, dump, size, threads):
         RANKMILL: [examples / "train_speed", *own],
         f"{TUNED}, eager": [*torch, *tuned],
         f"{TUNED}, compiled": [*torch, *tuned, "--compile"],
+        f"{SPARSE}, eager": [*torch, *tuned, "--sparse"],
+        f"{SPARSE}, compiled": [*torch, *tuned, "--sparse", "--compile"],
         f"{DEFAULT}, eager": [*torch],
         f"{DEFAULT}, compiled": [*torch, "--compile"],
     }
@@ -100,13 +106,15 @@ def table(results):
     """One line for each size and number of threads; samples per second, median of the windows with their range."""
     lines = [
         f"| size | threads | {FLOOR} | {FLOOR_ONEDNN} | {RANKMILL} | of the better products "
-        f"| {TUNED} | {RANKMILL} / it | {DEFAULT} | {RANKMILL} / it |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| {TUNED} | {RANKMILL} / it | {SPARSE} | {RANKMILL} / it | {DEFAULT} | {RANKMILL} / it |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (size, threads), speeds in results.items():
         floors, own = [speeds[name] for name in (FLOOR, FLOOR_ONEDNN) if name in speeds], speeds[RANKMILL]
         cells = [size, str(threads), cell(speeds[FLOOR]), cell(speeds.get(FLOOR_ONEDNN)), cell(own)]
-        cells += [ratio(own, max(floors, key=statistics.median)), *compared(own, speeds, TUNED), *compared(own, speeds, DEFAULT)]
+        cells += [ratio(own, max(floors, key=statistics.median))]
+        for name in (TUNED, SPARSE, DEFAULT):
+            cells += compared(own, speeds, name)
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
@@ -175,6 +183,7 @@ def main():
         f"- Windows: {options.windows} of {options.seconds} s for each system, taking turns.",
         f"- Losses of the first 20 steps differ from Rankmill's by at most {worst[False]:.1e} (allowed: {LOSS_TOLERANCE:.0e}), "
         f"in bfloat16 by at most {worst[True]:.1e} (allowed: {BF16_TOLERANCE:.0e}).",
+        f"- {FUXICTR}",
         "- Everything that was measured:",
         *all_medians(results),
         *(f"- **{failure}**" for failure in failures),

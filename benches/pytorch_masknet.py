@@ -4,6 +4,10 @@ It answers as the Rust programs do (see peer.rs): a line with the losses of the 
 seconds, the samples per second of a window of about this length.
 
 What PyTorch is given to be fast: all fields in one table and one lookup, the fused Adam, denormals flushed, gradients set to none.
+
+With `--sparse` the lookup is `nn.Embedding(sparse=True)` and the table's optimizer `SparseAdam`: gradient and update touch the rows of the
+batch alone. That is another optimizer than TensorFlow's, whose Adam moves every row in every step; the comparison of losses says
+whether it is near enough.
 """
 
 import argparse
@@ -36,13 +40,20 @@ class MaskNet(torch.nn.Module):
     a row of zeros that never moves.
     """
 
-    def __init__(self, weights, fields):
+    def __init__(self, weights, fields, sparse=False):
         super().__init__()
         tables = peer.tables(weights, fields)
         self.width = tables[0].shape[1]
         padding = np.zeros((1, self.width), np.float32)
         self.padding = sum(len(table) for table in tables)
-        self.table = self.parameter(np.concatenate([*tables, padding]))
+        table = np.concatenate([*tables, padding])
+        self.sparse = sparse
+        if sparse:
+            self.lookup = torch.nn.Embedding.from_pretrained(
+                torch.tensor(table), freeze=False, padding_idx=self.padding, sparse=True
+            )
+        else:
+            self.table = self.parameter(table)
         self.singles = len(fields)
         names = ["input_ln/gamma", "input_ln/beta"]
         for block in range(BLOCKS):
@@ -71,8 +82,8 @@ class MaskNet(torch.nn.Module):
 
     def group(self, ids):
         """The concatenated embeddings."""
-        # Faster than `F.embedding` and `embedding_bag`, above all backwards.
-        rows = self.table.index_select(0, ids.flatten()).view(*ids.shape, self.width)
+        # With dense gradients `index_select` is faster than `F.embedding` and `embedding_bag`, above all backwards.
+        rows = self.lookup(ids) if self.sparse else self.table.index_select(0, ids.flatten()).view(*ids.shape, self.width)
         several = ids.shape[1] > self.singles
         singles = self.singles - 1 if several else self.singles
         group = rows[:, :singles].flatten(1)
@@ -95,7 +106,9 @@ class MaskNet(torch.nn.Module):
         return self.affine("output", h).squeeze(1)
 
     def forward(self, ids, labels):
-        group = self.group(ids)
+        return self.loss(self.group(ids), labels)
+
+    def loss(self, group, labels):
         regularization = EMBEDDING_REGULARIZATION * 0.5 * group.square().sum()
         return F.binary_cross_entropy_with_logits(self.logits(group), labels) + regularization
 
@@ -113,6 +126,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", choices=["highest", "medium"], default="highest", help="torch.set_float32_matmul_precision")
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
+    parser.add_argument("--sparse", action="store_true", help="sparse gradients of the table, and SparseAdam for it")
     parser.add_argument("--compile", action="store_true", help="torch.compile for forward and backward")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -122,12 +136,22 @@ def main():
 
     tensors, metadata = peer.read_safetensors(options.dump)
     fields = metadata["fields"].split(",")
-    model = MaskNet(tensors, fields)
+    model = MaskNet(tensors, fields, options.sparse)
     numbers = range(int(metadata["batches"]))
     batches = [(read_ids(tensors, model, fields, n), torch.tensor(tensors[f"batch/{n}/label"])) for n in numbers]
     del tensors
-    loss_of = torch.compile(model, dynamic=False) if options.compile else model
-    adam = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, betas=BETAS, eps=ADAM_EPSILON, fused=True)
+    loss_of = model
+    if options.compile and options.sparse:
+        # Sparse gradients can't be compiled; the rest can.
+        model.loss = torch.compile(model.loss, dynamic=False)
+    elif options.compile:
+        loss_of = torch.compile(model, dynamic=False)
+    dense = [parameter for name, parameter in model.named_parameters() if not name.startswith("lookup")]
+    adam = torch.optim.Adam(dense, lr=LEARNING_RATE, betas=BETAS, eps=ADAM_EPSILON, fused=True)
+    optimizers = [adam]
+    if options.sparse:
+        # Its epsilon is where TensorFlow has it.
+        optimizers.append(torch.optim.SparseAdam(model.lookup.parameters(), lr=LEARNING_RATE, betas=BETAS, eps=ADAM_EPSILON))
     done = 0
 
     def step():
@@ -137,11 +161,13 @@ def main():
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.bf16):
             loss = loss_of(ids, labels)
         loss.backward()
-        model.table.grad[model.padding].zero_()
+        if not options.sparse:
+            model.table.grad[model.padding].zero_()
         # TensorFlow adds epsilon to sqrt(v), PyTorch to sqrt(v / (1 - beta2^t)): with this epsilon the two are the same.
         adam.param_groups[0]["eps"] = ADAM_EPSILON / math.sqrt(1 - BETAS[1] ** done)
-        adam.step()
-        adam.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         return loss
 
     losses = [step().item() for _ in range(LOSS_STEPS)]

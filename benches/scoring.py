@@ -95,7 +95,7 @@ def worst_differences(differences):
 
 def arguments():
     parser = common.parser(__doc__, sizes=["small", "large"], windows=7, seconds=0.5, table="scoring")
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 64, 200, 1024], help="rows of a call, from ids")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64, 200, 1024], help="rows of a call, from ids")
     parser.add_argument("--line-batches", nargs="*", type=int, default=[200, 1024], help="rows of a call, from lines of text")
     left = [BFLOAT, ONNX, EAGER, COMPILED]
     parser.add_argument("--without", nargs="*", choices=left, default=[BFLOAT], help="systems to leave out")

@@ -151,6 +151,10 @@ impl Kernels for Nodes<'_> {
         self.run(id, |op| op.forward(&self.context, inputs, first_row, output));
     }
 
+    fn columns(&self, id: usize, inputs: &[MatRef<'_>], columns: Range<usize>, output: MatMut<'_>) {
+        self.run(id, |op| op.forward_columns(inputs, columns, output));
+    }
+
     fn partial(&self, id: usize, inputs: &[MatRef<'_>], first_row: usize, output: &mut [f32]) {
         self.run(id, |op| op.partial(&self.context, inputs, first_row, output));
     }

@@ -23,6 +23,7 @@ mod execute;
 mod fuse;
 mod graph;
 mod lower;
+mod memory;
 pub mod onnx;
 mod op;
 pub mod ops;

@@ -89,6 +89,17 @@ pub trait Op: Any + Debug + Send + Sync {
         unreachable!("{} does not run row by row", self.name())
     }
 
+    /// For an operation that runs row by row: whether a few rows of it are worth cutting by columns, between several threads, and the number
+    /// of columns of which each part then has a multiple.
+    fn column_unit(&self) -> Option<usize> {
+        None
+    }
+
+    /// For an operation with a [`Op::column_unit`]: computes columns `columns` of all rows.
+    fn forward_columns(&self, _inputs: &[MatRef<'_>], _columns: Range<usize>, _output: MatMut<'_>) {
+        unreachable!("{} is not cut by columns", self.name())
+    }
+
     /// For an operation that runs row by row: whether it reads all rows of input `input`, whichever rows it computes.
     fn reads_all_rows(&self, _input: usize) -> bool {
         false

@@ -3,12 +3,13 @@
 //! A value is available to row steps of the phase in which it is computed row by row, or of the next one if it is a sum over
 //! rows or has no rows. Weight gradients are computed at the end of the phase that computes what they read.
 //!
-//! A batch tensor lives in a column range of a buffer: that of the concatenation or in-place result it is part of, or its own; buffers
-//! of equal width are used again when all tensors in them are done.
+//! A batch tensor lives in a column range of a slab: that of the concatenation or in-place result it is part of, or its own; memory is
+//! used again when all tensors in it are done (see [`memory`]).
 
-use rankmill_kernels::substrate::{BatchBuffer, BlockStep, Layout, Phase, Place, Program, RowStep, SerialStep};
+use rankmill_kernels::substrate::{BlockStep, Layout, Phase, Place, Program, RowStep, SerialStep};
 
 use crate::graph::{Graph, Value};
+use crate::memory::{self, Moment, Tensor};
 use crate::op::Execution;
 use crate::shape::Shape;
 
@@ -185,25 +186,22 @@ fn homes(graph: &Graph) -> Vec<(usize, usize)> {
 
 fn batch_places(graph: &Graph, outputs: &[Value], ready: &[Ready], layout: &mut Layout, places: &mut [Option<Place>]) {
     let homes = homes(graph);
-    // Time of a step: phase, then row steps in order, then block steps.
-    let time = |phase: usize, node: usize| phase * (graph.nodes.len() + 1) + node;
-    let end_of = |phase: usize| time(phase, graph.nodes.len());
     let count = graph.nodes.len();
-    let mut last_use = vec![0; count];
-    let mut made: Vec<Option<usize>> = vec![None; count];
+    let mut last_use = vec![Moment::START; count];
+    let mut made: Vec<Option<Moment>> = vec![None; count];
     for (i, node) in graph.nodes.iter().enumerate() {
         let moment = match ready[i] {
-            Ready::Before => 0,
-            Ready::Rows(phase) => time(phase, i),
+            Ready::Before => Moment::START,
+            Ready::Rows(phase) => Moment { phase, step: i },
             // The row part of a reduction runs in order with the other row steps.
-            Ready::Serial(phase) if node.op.execution() == Execution::Reduce => time(phase, i),
-            Ready::Serial(phase) | Ready::Blocks(phase) => end_of(phase),
+            Ready::Serial(phase) if node.op.execution() == Execution::Reduce => Moment { phase, step: i },
+            Ready::Serial(phase) | Ready::Blocks(phase) => Moment::end_of(phase),
         };
         for (number, input) in node.inputs.iter().enumerate() {
             let home = homes[input.0].0;
             // Another tile may be further on in the phase than the one that reads all rows.
             let until = match ready[i] {
-                Ready::Rows(phase) if node.op.reads_all_rows(number) => end_of(phase),
+                Ready::Rows(phase) if node.op.reads_all_rows(number) => Moment::end_of(phase),
                 _ => moment,
             };
             last_use[home] = last_use[home].max(until);
@@ -215,29 +213,23 @@ fn batch_places(graph: &Graph, outputs: &[Value], ready: &[Ready], layout: &mut 
         }
     }
     for output in outputs {
-        last_use[homes[output.0].0] = usize::MAX;
+        last_use[homes[output.0].0] = Moment::NEVER;
     }
-    let mut order: Vec<(usize, usize)> = made.iter().enumerate().filter_map(|(home, made)| made.map(|made| (made, home))).collect();
-    order.sort_unstable();
-    // For each buffer the time until which it is taken.
-    let mut taken: Vec<usize> = Vec::new();
-    let mut buffer_of = vec![None; count];
-    for (made, home) in order {
-        let shape = &graph.nodes[home].shape;
-        let wanted = BatchBuffer { cols: shape.elements(), axis: shape.axis.map(|axis| axis.0) };
-        let free = (0..taken.len()).find(|buffer| layout.batch[*buffer] == wanted && taken[*buffer] < made);
-        let buffer = free.unwrap_or_else(|| {
-            layout.batch.push(wanted);
-            taken.push(0);
-            taken.len() - 1
-        });
-        taken[buffer] = last_use[home];
-        buffer_of[home] = Some(buffer);
+    let made: Vec<(usize, Moment)> = made.into_iter().enumerate().filter_map(|(home, made)| Some((home, made?))).collect();
+    let tensor = |&(home, made): &(usize, Moment)| {
+        let shape: &Shape = &graph.nodes[home].shape;
+        Tensor { width: shape.elements(), axis: shape.axis.map(|axis| axis.0), made, last_use: last_use[home] }
+    };
+    let (buffers, slabs) = memory::place(&made.iter().map(tensor).collect::<Vec<_>>());
+    layout.batch = buffers;
+    let mut slab_of = vec![None; count];
+    for ((home, _), slab) in made.iter().zip(slabs) {
+        slab_of[*home] = Some(slab);
     }
     for (i, node) in graph.nodes.iter().enumerate() {
         let (home, col) = homes[i];
-        if let (true, None, Some(buffer)) = (node.shape.batch, places[i], buffer_of[home]) {
-            places[i] = Some(Place::Batch { buffer, col, cols: node.shape.elements() });
+        if let (true, None, Some(slab)) = (node.shape.batch, places[i], slab_of[home]) {
+            places[i] = Some(Place::Batch { slab, col, cols: node.shape.elements() });
         }
     }
 }
@@ -250,7 +242,7 @@ fn phases(graph: &Graph, ready: &[Ready], places: &[Option<Place>], layout: &mut
         let inputs = || {
             let read = node.inputs.iter().enumerate().filter(|(i, _)| Some(*i) != overwritten);
             let place = |(i, input): (usize, &Value)| match places[input.0].expect("inputs have a place") {
-                Place::Batch { buffer, col, cols } if node.op.reads_all_rows(i) => Place::AllRows { buffer, col, cols },
+                Place::Batch { slab, col, cols } if node.op.reads_all_rows(i) => Place::AllRows { slab, col, cols },
                 Place::OutsideRows { index, .. } if node.op.reads_all_rows(i) => Place::Outside { index },
                 place => place,
             };
@@ -259,7 +251,9 @@ fn phases(graph: &Graph, ready: &[Ready], places: &[Option<Place>], layout: &mut
         let output = places[id].expect("every value has a place");
         match (node.op.execution(), ready[id]) {
             (Execution::Map, Ready::Rows(phase)) => {
-                phases[phase].rows.push(RowStep::Map { id, inputs: inputs(), output });
+                let shapes: Vec<_> = node.inputs.iter().map(|input| graph.shape(*input)).collect();
+                let work = (node.op.cost(&shapes, &node.shape).flops_per_row / 2.0) as usize;
+                phases[phase].rows.push(RowStep::Map { id, inputs: inputs(), output, work, columns: node.op.column_unit() });
             }
             (Execution::Map, Ready::Serial(phase)) => phases[phase].serial.push(SerialStep::Once { id, inputs: inputs(), output }),
             (Execution::Reduce, Ready::Serial(phase)) => {

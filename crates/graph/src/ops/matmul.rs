@@ -50,13 +50,14 @@ impl MatMul {
 }
 
 impl Epilogue {
-    /// The same for the kernels; `inputs` are those of the product.
-    fn of<'a>(self, inputs: &[MatRef<'a>]) -> gemm::Epilogue<'a> {
+    /// The same for the kernels, for some columns of the product; `inputs` are those of all of it.
+    fn of<'a>(self, inputs: &[MatRef<'a>], columns: Range<usize>) -> gemm::Epilogue<'a> {
+        let third = || inputs[2].cols_range(columns.start, columns.len());
         let bias = match self {
-            Epilogue::Bias | Epilogue::BiasRelu => Some(inputs[2].row(0)),
+            Epilogue::Bias | Epilogue::BiasRelu => Some(third().row(0)),
             Epilogue::None | Epilogue::Relu | Epilogue::Accumulate | Epilogue::Gate => None,
         };
-        let gate = (self == Epilogue::Gate).then(|| inputs[2]);
+        let gate = (self == Epilogue::Gate).then(third);
         let relu = matches!(self, Epilogue::Relu | Epilogue::BiasRelu);
         gemm::Epilogue { accumulate: self == Epilogue::Accumulate, bias, relu, gate }
     }
@@ -165,6 +166,9 @@ impl Op for Pack {
     }
 }
 
+/// Multiply-adds for a row from which on a product with few rows is worth a barrier of all threads.
+const WORTH_CUTTING: usize = 1 << 16;
+
 /// `x [B, K]` times packed weights → `[B, N]`; a third input as the epilogue asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct PackedProduct {
@@ -184,7 +188,16 @@ impl Op for PackedProduct {
     }
 
     fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
-        gemm::product(output, inputs[0], Packed::new(inputs[1], self.packed), self.epilogue.of(inputs));
+        self.forward_columns(inputs, 0..self.packed.n, output);
+    }
+
+    fn column_unit(&self) -> Option<usize> {
+        (self.packed.k * self.packed.n >= WORTH_CUTTING).then_some(PANEL)
+    }
+
+    fn forward_columns(&self, inputs: &[MatRef<'_>], columns: Range<usize>, output: MatMut<'_>) {
+        let weights = Packed::new(inputs[1], self.packed).columns(columns.clone());
+        gemm::product(output, inputs[0], weights, self.epilogue.of(inputs, columns));
     }
 
     fn in_place(&self) -> Option<usize> {
@@ -214,7 +227,7 @@ impl Op for ColumnProduct {
 
     fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
         let weights = inputs[1].as_slice().expect("tensors without batch rows are contiguous");
-        gemm::product_with_column(output, inputs[0], weights, self.epilogue.of(inputs));
+        gemm::product_with_column(output, inputs[0], weights, self.epilogue.of(inputs, 0..1));
     }
 
     fn in_place(&self) -> Option<usize> {

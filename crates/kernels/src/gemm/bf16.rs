@@ -3,9 +3,22 @@
 //! Two neighbours along the inner dimension form a pair, one 32-bit word: the first in the lower half. An odd inner dimension is
 //! filled up by a zero. The instruction adds a pair's two products one after the other, each rounded, denormals flushed.
 
-use super::tile::{Extent, Finish, Target};
-use super::{DEPTH, PANEL, Packed, ROUNDED};
+#[cfg(target_arch = "x86_64")]
+use std::cell::RefCell;
+
+#[cfg(target_arch = "x86_64")]
+use super::DEPTH;
+#[cfg(target_arch = "x86_64")]
+use super::tile::Finish;
+use super::tile::{Extent, Target};
+use super::{PANEL, Packed};
 use crate::view::{MatMut, MatRef};
+
+#[cfg(target_arch = "x86_64")]
+thread_local! {
+    /// Rounded operands.
+    static ROUNDED: RefCell<[Vec<u32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+}
 
 /// Rounds to the nearest bfloat16, ties to even; what the conversion instruction does with normal numbers and infinities.
 pub(super) fn round(value: f32) -> u16 {

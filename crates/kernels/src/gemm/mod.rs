@@ -193,9 +193,8 @@ for_this_processor!(multiply);
 for_this_processor!(multiply_transposed);
 
 thread_local! {
-    /// Panels of the right operand of weight gradients, and rounded operands.
+    /// Panels of the right operand of weight gradients.
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    static ROUNDED: RefCell<[Vec<u32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
 fn with_scratch(work: impl FnOnce(&mut Vec<f32>)) {

@@ -1,5 +1,7 @@
 //! Weight matrices cut into panels.
 
+use std::ops::Range;
+
 use super::Orientation::{self, Plain, Transposed};
 use super::{PANEL, Precision, bf16};
 use crate::view::{MatMut, MatRef};
@@ -47,6 +49,17 @@ impl<'a> Packed<'a> {
         assert_eq!((data.rows(), data.cols()), (shape.panels(), shape.panel_elements()), "panels of a packed matrix");
         assert!(data.as_slice().is_some(), "packed panels follow each other");
         Packed { data, shape }
+    }
+
+    /// Columns of it.
+    ///
+    /// # Panics
+    /// If they don't begin with a panel and end with one or with the matrix.
+    pub fn columns(self, columns: Range<usize>) -> Packed<'a> {
+        let Range { start, end } = columns;
+        assert!(start.is_multiple_of(PANEL) && (end.is_multiple_of(PANEL) || end == self.shape.n), "columns {start}..{end} are panels");
+        let shape = PackedShape { n: end - start, ..self.shape };
+        Packed { data: self.data.rows_range(start / PANEL, shape.panels()), shape }
     }
 }
 

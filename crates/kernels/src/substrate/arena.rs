@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use smallvec::SmallVec;
 
-use super::{Cut, Extent, Kernels, Phase, Place, Program, ROW_BLOCK, RowCounts, RowStep, SerialStep};
+use super::{Blocks, Cut, Extent, Kernels, Phase, Place, Program, ROW_BLOCK, RowCounts, RowStep, SerialStep, Slab, Stage};
 use crate::pages::Pages;
 use crate::pool::{Barrier, PoisonOnPanic, Pool};
 use crate::view::{MatMut, MatRef};
@@ -20,13 +20,13 @@ pub enum Part {
 }
 
 /// Buffers one after the other, each from a cache line on.
-struct Slab {
+struct Buffers {
     pages: Pages,
     starts: Vec<usize>,
 }
 
-impl Slab {
-    fn new(lengths: impl Iterator<Item = usize>) -> Slab {
+impl Buffers {
+    fn new(lengths: impl Iterator<Item = usize>) -> Buffers {
         let mut end = 0;
         let starts = lengths
             .map(|length| {
@@ -35,7 +35,7 @@ impl Slab {
                 start
             })
             .collect();
-        Slab { pages: Pages::zeroed(end), starts }
+        Buffers { pages: Pages::zeroed(end), starts }
     }
 
     fn buffer(&self, number: usize) -> &[f32] {
@@ -51,9 +51,9 @@ impl Slab {
 /// The buffers of a program, for batches of up to a given number of rows.
 pub struct Arena {
     program: Program,
-    batch: Slab,
-    fixed: Slab,
-    partial: Slab,
+    batch: Buffers,
+    fixed: Buffers,
+    partial: Buffers,
     /// Rows and lengths of axes that the buffers are made for.
     capacity: (usize, Vec<usize>),
     /// Those of the last run.
@@ -67,7 +67,7 @@ const LENGTH_UNIT: usize = 8;
 impl Arena {
     /// Allocates the buffers for batches of up to so many rows and axes of up to such lengths; they grow when a larger batch comes.
     pub fn new(program: Program, capacity: Extent<'_>) -> Arena {
-        let fixed = Slab::new(program.layout.fixed.iter().copied());
+        let fixed = Buffers::new(program.layout.fixed.iter().copied());
         let [batch, partial] = Arena::slabs(&program, capacity);
         let lengths = vec![0; program.layout.axes];
         let capacity = (capacity.rows, capacity.lengths.to_vec());
@@ -75,10 +75,10 @@ impl Arena {
     }
 
     /// The buffers whose size depends on the batch: batch buffers and partial sums.
-    fn slabs(program: &Program, extent: Extent<'_>) -> [Slab; 2] {
+    fn slabs(program: &Program, extent: Extent<'_>) -> [Buffers; 2] {
         let batch = program.layout.batch.iter().map(|buffer| buffer.cols * extent.rows * extent.length(buffer.axis));
         let partial = program.layout.partial.iter().map(|cols| cols * extent.rows.div_ceil(ROW_BLOCK));
-        [Slab::new(batch), Slab::new(partial)]
+        [Buffers::new(batch), Buffers::new(partial)]
     }
 
     fn reserve(&mut self, extent: Extent<'_>) {
@@ -102,12 +102,12 @@ impl Arena {
     /// If the place is outside of the arena.
     pub fn view(&self, place: Place) -> MatRef<'_> {
         match place {
-            Place::Batch { buffer, col, cols } => {
+            Place::Batch { slab: Slab { buffer, start, width }, col, cols } => {
                 let layout = self.program.layout.batch[buffer];
                 let rows = self.rows * Extent { rows: self.rows, lengths: &self.lengths }.length(layout.axis);
-                assert!(col + cols <= layout.cols);
+                assert!(col + cols <= width && start + width <= layout.cols);
                 // SAFETY: inside the buffer (checked; `reserve` made room for the rows of the last run); `&self` keeps writers away.
-                unsafe { MatRef::from_raw(self.batch.buffer(buffer).as_ptr().add(col), rows, cols, layout.cols) }
+                unsafe { MatRef::from_raw(self.batch.buffer(buffer).as_ptr().add(rows * start + col), rows, cols, width) }
             }
             Place::Fixed { buffer, offset, rows, cols } => {
                 assert!(offset + rows * cols <= self.program.layout.fixed[buffer]);
@@ -131,7 +131,8 @@ impl Arena {
         self.lengths.clear();
         self.lengths.extend_from_slice(extent.lengths);
         let tiles = self.program.tiles(rows, pool.threads());
-        let useful = pool.threads().min(tiles.len() - 1).max(1);
+        let in_stages = self.program.stages_pay(extent, tiles.len() - 1, pool.threads());
+        let useful = if in_stages { pool.threads() } else { pool.threads().min(tiles.len() - 1).max(1) };
         let shared = Shared {
             program: &self.program,
             batch: self.batch.bases(),
@@ -142,12 +143,14 @@ impl Arena {
             tiles,
             kernels,
             counters: self.program.phases.iter().map(|_| Counters::default()).collect(),
+            in_stages,
+            threads: useful,
             first_phase: if part == Part::Whole { 0 } else { self.program.prologue },
         };
         let barrier = Barrier::new(useful);
-        pool.broadcast(useful, |_| {
+        pool.broadcast(useful, |thread| {
             let guard = PoisonOnPanic(&barrier);
-            shared.work(&barrier);
+            shared.work(&barrier, thread);
             std::mem::forget(guard);
         });
     }
@@ -172,6 +175,9 @@ struct Shared<'a> {
     tiles: Vec<usize>,
     kernels: &'a dyn Kernels,
     counters: Vec<Counters>,
+    /// Whether phases with stages run in stages.
+    in_stages: bool,
+    threads: usize,
     first_phase: usize,
 }
 
@@ -185,12 +191,13 @@ struct Counters {
 type Inputs<'a> = SmallVec<[MatRef<'a>; 6]>;
 
 impl Shared<'_> {
-    fn work(&self, barrier: &Barrier) {
+    fn work(&self, barrier: &Barrier, thread: usize) {
         for (number, (phase, counters)) in self.program.phases.iter().zip(&self.counters).enumerate().skip(self.first_phase) {
-            if !phase.rows.is_empty() {
+            if self.in_stages && !phase.rows.is_empty() {
+                self.stages(number, barrier, thread);
+            } else if !phase.rows.is_empty() {
                 while let Some(tile) = take(&counters.tile, self.tiles.len() - 1) {
-                    let own = self.tiles[tile]..self.tiles[tile + 1];
-                    phase.rows.iter().for_each(|step| self.row_step(step, &own));
+                    phase.rows.iter().for_each(|step| self.row_step(step, &self.tile(tile)));
                 }
             }
             let is_last = number + 1 == self.program.phases.len();
@@ -209,6 +216,26 @@ impl Shared<'_> {
         }
     }
 
+    /// The row steps of a phase with few rows.
+    fn stages(&self, number: usize, barrier: &Barrier, thread: usize) {
+        let steps = &self.program.phases[number].rows;
+        let all = 0..self.tiles.len() - 1;
+        let stages = &self.program.stages[number];
+        if stages.is_empty() {
+            return barrier.wait(|| all.for_each(|tile| steps.iter().for_each(|step| self.row_step(step, &self.tile(tile)))));
+        }
+        for Stage { cut, whole } in stages {
+            cut.iter().for_each(|step| self.own_columns(&steps[*step], thread));
+            let rest = |tile| whole.iter().for_each(|step| self.row_step(&steps[*step], &self.tile(tile)));
+            barrier.wait(|| all.clone().for_each(rest));
+        }
+    }
+
+    /// The rows of a tile.
+    fn tile(&self, number: usize) -> Range<usize> {
+        self.tiles[number]..self.tiles[number + 1]
+    }
+
     /// The input views of a step that may read `rows` of batch tensors.
     fn inputs(&self, places: &[Place], rows: &Range<usize>) -> Inputs<'_> {
         places.iter().map(|place| self.read(place, rows)).collect()
@@ -216,17 +243,17 @@ impl Shared<'_> {
 
     fn read(&self, place: &Place, rows: &Range<usize>) -> MatRef<'_> {
         match *place {
-            Place::Batch { buffer, col, cols } => {
-                let (rows, width) = self.rows_of(buffer, rows);
+            Place::Batch { slab, col, cols } => {
+                let (rows, first) = self.rows_of(slab, rows);
                 // SAFETY: inside the buffer (`check_place`, `reserve`); in a row step these rows belong to a tile that this thread
-                // took, and the step writes other columns; in serial and block steps nothing writes batch buffers.
-                unsafe { MatRef::from_raw(self.batch[buffer].0.add(rows.start * width + col), rows.len(), cols, width) }
+                // took, or other threads write only what the stage does not read, and the step writes other columns; in serial and block steps nothing writes batch buffers.
+                unsafe { MatRef::from_raw(first.add(col), rows.len(), cols, slab.width) }
             }
-            Place::AllRows { buffer, col, cols } => {
-                let (rows, width) = self.rows_of(buffer, &(0..self.extent.rows));
+            Place::AllRows { slab, col, cols } => {
+                let (rows, first) = self.rows_of(slab, &(0..self.extent.rows));
                 // SAFETY: inside the buffer (`check_place`, `reserve`); no row step of the phase writes these columns (`Program::new`), and
                 // nothing else writes batch buffers.
-                unsafe { MatRef::from_raw(self.batch[buffer].0.add(col), rows.len(), cols, width) }
+                unsafe { MatRef::from_raw(first.add(col), rows.len(), cols, slab.width) }
             }
             Place::Fixed { buffer, offset, rows, cols } => {
                 // SAFETY: inside the buffer (`check_place`); fixed buffers are written by serial steps, while everybody else waits,
@@ -241,20 +268,22 @@ impl Shared<'_> {
         }
     }
 
-    /// The rows of a batch buffer that belong to `rows` of the batch, and its width.
-    fn rows_of(&self, buffer: usize, rows: &Range<usize>) -> (Range<usize>, usize) {
-        let layout = self.program.layout.batch[buffer];
-        let length = self.extent.length(layout.axis);
-        (rows.start * length..rows.end * length, layout.cols)
+    /// The rows of a slab that belong to `rows` of the batch, and where the first one lies.
+    fn rows_of(&self, slab: Slab, rows: &Range<usize>) -> (Range<usize>, *mut f32) {
+        let length = self.extent.length(self.program.layout.batch[slab.buffer].axis);
+        let own = rows.start * length..rows.end * length;
+        let offset = self.extent.rows * length * slab.start + own.start * slab.width;
+        (own, self.batch[slab.buffer].0.wrapping_add(offset))
     }
 
     fn row_step(&self, step: &RowStep, own: &Range<usize>) {
         match step {
-            RowStep::Map { id, inputs, output } => {
-                let Place::Batch { buffer, col, cols } = *output else { unreachable!("checked by Program::new") };
-                let (rows, width) = self.rows_of(buffer, own);
-                // SAFETY: inside the buffer; the tile was taken by this thread alone, and no input of the step overlaps the columns.
-                let output = unsafe { MatMut::from_raw(self.batch[buffer].0.add(rows.start * width + col), rows.len(), cols, width) };
+            RowStep::Map { id, inputs, output, .. } => {
+                let Place::Batch { slab, col, cols } = *output else { unreachable!("checked by Program::new") };
+                let (rows, first) = self.rows_of(slab, own);
+                // SAFETY: inside the buffer; the tile was taken by this thread alone, no other slab of the phase shares the memory, and no
+                // input of the step overlaps the columns.
+                let output = unsafe { MatMut::from_raw(first.add(col), rows.len(), cols, slab.width) };
                 self.kernels.map(*id, &self.inputs(inputs, own), rows.start, output);
             }
             RowStep::Partial { id, inputs, partial, axis } => {
@@ -269,6 +298,22 @@ impl Shared<'_> {
                 }
             }
         }
+    }
+
+    /// The columns of a row step that belong to a thread, all rows.
+    fn own_columns(&self, step: &RowStep, thread: usize) {
+        let RowStep::Map { id, inputs, output, columns: Some(unit), .. } = step else { unreachable!("stages cut these alone") };
+        let Place::Batch { slab, col, cols } = *output else { unreachable!("checked by Program::new") };
+        let own = Blocks { cut: Cut::Columns, unit: *unit, count: self.threads }.range(cols, thread);
+        if own.is_empty() {
+            return;
+        }
+        let all = 0..self.extent.rows;
+        let (rows, first) = self.rows_of(slab, &all);
+        // SAFETY: inside the buffer; the ranges of the threads are disjoint, and in this part of a stage nobody reads what the step
+        // writes or writes it otherwise (`stages`).
+        let output = unsafe { MatMut::from_raw(first.add(col + own.start), rows.len(), own.len(), slab.width) };
+        self.kernels.columns(*id, &self.inputs(inputs, &all), own, output);
     }
 
     fn serial_step(&self, step: &SerialStep) {

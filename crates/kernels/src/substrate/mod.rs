@@ -10,6 +10,9 @@
 //! in the program and checked when the program is made, which is what makes the sharing sound:
 //! - a row step writes batch buffers only, columns that it doesn't read, and touches the rows of its tile only, except that it may read
 //!   all rows of columns that no row step of the phase writes;
+//! - batch tensors of different widths may use the same memory, but not in the row steps of one phase, where a tile would write what
+//!   are other rows to another one;
+//! - with few rows, a row step may be cut by columns, in stages that follow from what steps read and write (`stages.rs`);
 //! - sums over rows go through partial results, one for each block of [`ROW_BLOCK`] rows, each inside one tile;
 //! - serial steps run while all other threads wait;
 //! - block steps of a phase write fixed buffers that no other block step of the phase touches.
@@ -22,11 +25,13 @@
 //! Results don't depend on the number of threads: rows are independent, and sums over rows are combined in block order.
 
 mod arena;
+mod stages;
 
 use std::ops::Range;
 
 use crate::view::{MatMut, MatRef};
 pub use arena::{Arena, Part};
+use stages::Stage;
 
 /// Rows of a block: sums over rows are formed for each block, then combined in order.
 pub const ROW_BLOCK: usize = 64;
@@ -56,10 +61,29 @@ impl Extent<'_> {
 /// A batch buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchBuffer {
-    /// Its columns.
+    /// Its elements for each row.
     pub cols: usize,
     /// The axis along which it lies; without one it has a row for each row of the batch.
     pub axis: Option<usize>,
+}
+
+/// A part of a batch buffer as a matrix: with `B` rows in a run, elements `B · start` to `B · (start + width)` of the buffer, row after row.
+/// Slabs may share memory, as long as no phase uses two such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slab {
+    /// The batch buffer.
+    pub buffer: usize,
+    /// Elements before it, for each row.
+    pub start: usize,
+    /// Columns of the matrix.
+    pub width: usize,
+}
+
+impl Slab {
+    /// Whether the two share memory.
+    fn overlaps(&self, other: &Slab) -> bool {
+        self.buffer == other.buffer && self.start < other.start + other.width && other.start < self.start + self.width
+    }
 }
 
 /// Over how many rows a sum goes.
@@ -74,19 +98,19 @@ pub struct RowCounts {
 /// Where a tensor lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Columns of a batch buffer; of its rows those of the batch rows that a step is about.
+    /// Columns of a slab; of its rows those of the batch rows that a step is about.
     Batch {
-        /// The batch buffer.
-        buffer: usize,
+        /// The slab.
+        slab: Slab,
         /// First column.
         col: usize,
         /// Number of columns.
         cols: usize,
     },
-    /// Columns of a batch buffer with all rows; an input only.
+    /// Columns of a slab with all rows; an input only.
     AllRows {
-        /// The batch buffer.
-        buffer: usize,
+        /// The slab.
+        slab: Slab,
         /// First column.
         col: usize,
         /// Number of columns.
@@ -118,13 +142,26 @@ pub enum Place {
 }
 
 impl Place {
+    fn slab(&self) -> Option<&Slab> {
+        match self {
+            Place::Batch { slab, .. } | Place::AllRows { slab, .. } => Some(slab),
+            Place::Fixed { .. } | Place::Outside { .. } | Place::OutsideRows { .. } => None,
+        }
+    }
+
     /// Whether the two share memory.
     fn overlaps(&self, other: &Place) -> bool {
         match (self, other) {
             (
-                Place::Batch { buffer: a, col: c, cols: n } | Place::AllRows { buffer: a, col: c, cols: n },
-                Place::Batch { buffer: b, col: d, cols: m } | Place::AllRows { buffer: b, col: d, cols: m },
-            ) => a == b && c < &(d + m) && d < &(c + n),
+                Place::Batch { slab: a, col: c, cols: n } | Place::AllRows { slab: a, col: c, cols: n },
+                Place::Batch { slab: b, col: d, cols: m } | Place::AllRows { slab: b, col: d, cols: m },
+            ) => {
+                if a == b {
+                    c < &(d + m) && d < &(c + n)
+                } else {
+                    a.overlaps(b)
+                }
+            }
             (
                 Place::Fixed { buffer: a, offset: o, rows, cols },
                 Place::Fixed { buffer: b, offset: p, rows: other_rows, cols: other_cols },
@@ -148,6 +185,10 @@ pub enum RowStep {
         inputs: Places,
         /// What it writes; always a [`Place::Batch`].
         output: Place,
+        /// Multiply-adds for a row of the output.
+        work: usize,
+        /// Whether it may be cut by columns ([`Kernels::columns`]), and the number of which a part has a multiple.
+        columns: Option<usize>,
     },
     /// Writes one partial sum for each block of rows.
     Partial {
@@ -267,6 +308,8 @@ pub struct ProgramError {
 pub struct Program {
     layout: Layout,
     phases: Vec<Phase>,
+    /// For each phase its way for few rows.
+    stages: Vec<Vec<Stage>>,
     prologue: usize,
     has_partials: bool,
 }
@@ -275,6 +318,8 @@ pub struct Program {
 pub trait Kernels: Sync {
     /// Computes rows `first_row ..` of a row step, counted as those of its output.
     fn map(&self, id: usize, inputs: &[MatRef<'_>], first_row: usize, output: MatMut<'_>);
+    /// Computes columns `columns` of a row step that may be cut by columns, for all rows; `inputs` are those of the whole step.
+    fn columns(&self, id: usize, inputs: &[MatRef<'_>], columns: Range<usize>, output: MatMut<'_>);
     /// Computes the partial sum of a block of rows from `first_row` on, counted along the axis of the sum; `inputs` hold just these rows.
     fn partial(&self, id: usize, inputs: &[MatRef<'_>], first_row: usize, output: &mut [f32]);
     /// Combines the partial sums, one row of `partials` for each block of [`ROW_BLOCK`] rows of the batch.
@@ -295,9 +340,13 @@ impl Program {
         let fail = |id, rule| Err(ProgramError { id, rule });
         let known = |axis: &Option<usize>| axis.is_none_or(|axis| axis < layout.axes);
         for (number, phase) in phases.iter().enumerate() {
+            let written: Vec<&Slab> = phase.rows.iter().filter_map(RowStep::output).filter_map(Place::slab).collect();
             for step in &phase.rows {
                 let (id, inputs) = match step {
-                    RowStep::Map { id, inputs, output } => {
+                    RowStep::Map { id, inputs, output, columns, .. } => {
+                        if *columns == Some(0) {
+                            return fail(*id, "parts of a step that is cut have columns");
+                        }
                         if !matches!(output, Place::Batch { .. }) {
                             return fail(*id, "a row step writes a batch buffer");
                         }
@@ -317,6 +366,9 @@ impl Program {
                 };
                 if number < prologue {
                     return fail(*id, "a prologue has no row steps");
+                }
+                if step.places().filter_map(Place::slab).any(|slab| written.iter().any(|other| *other != slab && other.overlaps(slab))) {
+                    return fail(*id, "memory that row steps of a phase write belongs to one slab in it");
                 }
                 for input in inputs {
                     check_place(&layout, *id, input)?;
@@ -366,7 +418,8 @@ impl Program {
             }
         }
         let has_partials = partial_owner.iter().any(|owned| *owned);
-        Ok(Program { layout, phases, prologue, has_partials })
+        let stages = phases.iter().map(|phase| stages::stages(&phase.rows)).collect();
+        Ok(Program { layout, phases, stages, prologue, has_partials })
     }
 
     /// Bytes of all buffers for a batch.
@@ -397,9 +450,9 @@ impl Program {
 
 fn check_place(layout: &Layout, id: usize, place: &Place) -> Result<(), ProgramError> {
     let fits = match place {
-        Place::Batch { buffer, col, cols } | Place::AllRows { buffer, col, cols } => {
-            let inside = |buffer: &BatchBuffer| col + cols <= buffer.cols && buffer.axis.is_none_or(|axis| axis < layout.axes);
-            layout.batch.get(*buffer).is_some_and(inside)
+        Place::Batch { slab, col, cols } | Place::AllRows { slab, col, cols } => {
+            let inside = |buffer: &BatchBuffer| slab.start + slab.width <= buffer.cols && buffer.axis.is_none_or(|axis| axis < layout.axes);
+            col + cols <= slab.width && layout.batch.get(slab.buffer).is_some_and(inside)
         }
         Place::Fixed { buffer, offset, rows, cols } => layout.fixed.get(*buffer).is_some_and(|length| offset + rows * cols <= *length),
         Place::OutsideRows { axis, .. } => axis.is_none_or(|axis| axis < layout.axes),
@@ -424,6 +477,9 @@ mod tests {
                 }
             }
         }
+        fn columns(&self, _: usize, _: &[MatRef<'_>], _: Range<usize>, _: MatMut<'_>) {
+            unreachable!("no step is cut by columns");
+        }
         fn partial(&self, _: usize, inputs: &[MatRef<'_>], _: usize, output: &mut [f32]) {
             output.fill(0.0);
             for i in 0..inputs[0].rows() {
@@ -444,13 +500,15 @@ mod tests {
         }
     }
 
+    const BATCH: Place = Place::Batch { slab: Slab { buffer: 0, start: 0, width: 3 }, col: 0, cols: 3 };
+
     fn program() -> Program {
         let layout = Layout { axes: 0, batch: vec![BatchBuffer { cols: 3, axis: None }], fixed: vec![3, 40], partial: vec![3] };
-        let batch = Place::Batch { buffer: 0, col: 0, cols: 3 };
+        let batch = BATCH;
         let total = Place::Fixed { buffer: 0, offset: 0, rows: 1, cols: 3 };
         let phase = Phase {
             rows: vec![
-                RowStep::Map { id: 0, inputs: vec![Place::OutsideRows { index: 0, axis: None }], output: batch },
+                RowStep::Map { id: 0, inputs: vec![Place::OutsideRows { index: 0, axis: None }], output: batch, work: 3, columns: None },
                 RowStep::Partial { id: 1, inputs: vec![batch], partial: 0, axis: None },
             ],
             serial: vec![SerialStep::Combine { id: 1, partial: 0, axis: None, output: total }],
@@ -477,7 +535,7 @@ mod tests {
             }
             let total = arena.view(Place::Fixed { buffer: 0, offset: 0, rows: 1, cols: 3 }).to_vec();
             let spread = arena.view(Place::Fixed { buffer: 1, offset: 0, rows: 20, cols: 2 }).to_vec();
-            assert_eq!(spread[39], arena.view(Place::Batch { buffer: 0, col: 0, cols: 3 }).row(19)[0] + total[0]);
+            assert_eq!(spread[39], arena.view(BATCH).row(19)[0] + total[0]);
             results.push((total, spread));
         }
         assert!(results.windows(2).all(|pair| pair[0] == pair[1]));
@@ -486,25 +544,37 @@ mod tests {
     #[test]
     fn programs_that_share_wrongly_are_refused() {
         let layout = Layout { axes: 0, batch: vec![BatchBuffer { cols: 4, axis: None }], fixed: vec![4], partial: vec![] };
-        let place = |col| Place::Batch { buffer: 0, col, cols: 2 };
+        let slab = Slab { buffer: 0, start: 0, width: 4 };
+        let place = |col| Place::Batch { slab, col, cols: 2 };
         let map = |input, output| {
-            let phase = Phase { rows: vec![RowStep::Map { id: 5, inputs: vec![input], output }], ..Phase::default() };
+            let phase =
+                Phase { rows: vec![RowStep::Map { id: 5, inputs: vec![input], output, work: 1, columns: None }], ..Phase::default() };
             Program::new(layout.clone(), vec![phase], 0).err().map(|error| error.id)
         };
         assert_eq!(map(place(0), place(2)), None);
         assert_eq!(map(place(0), place(1)), Some(5), "reads what it writes");
         assert_eq!(map(place(0), place(3)), Some(5), "outside of the buffer");
-        let all_rows = |col| Place::AllRows { buffer: 0, col, cols: 2 };
+        let all_rows = |col| Place::AllRows { slab, col, cols: 2 };
         let phase = |second| Phase {
             rows: vec![
-                RowStep::Map { id: 5, inputs: vec![], output: place(0) },
-                RowStep::Map { id: 6, inputs: vec![second], output: place(2) },
+                RowStep::Map { id: 5, inputs: vec![], output: place(0), work: 1, columns: None },
+                RowStep::Map { id: 6, inputs: vec![second], output: place(2), work: 1, columns: None },
             ],
             ..Phase::default()
         };
         let refused = |phase| Program::new(layout.clone(), vec![phase], 0).err().map(|error| error.id);
         assert_eq!(refused(phase(place(0))), None);
         assert_eq!(refused(phase(all_rows(0))), Some(6), "reads all rows of what other tiles write");
+        let narrow = |start, width| Place::Batch { slab: Slab { buffer: 0, start, width }, col: 0, cols: 2 };
+        assert_eq!(map(narrow(0, 2), narrow(2, 2)), None);
+        assert_eq!(map(narrow(0, 2), narrow(1, 3)), Some(5), "reads what it writes, in another slab");
+        assert_eq!(map(narrow(0, 2), narrow(3, 2)), Some(5), "a slab outside of the buffer");
+        assert_eq!(
+            map(narrow(0, 3), Place::Batch { slab: Slab { buffer: 0, start: 2, width: 2 }, col: 0, cols: 2 }),
+            Some(5),
+            "other rows"
+        );
+        assert_eq!(refused(phase(narrow(1, 2))), Some(6), "reads in another slab what tiles write");
         assert_eq!(map(place(0), Place::Fixed { buffer: 0, offset: 0, rows: 1, cols: 2 }), Some(5), "rows into a fixed buffer");
     }
 }
