@@ -41,7 +41,7 @@ use rankmill_graph::ops::segments::{ReduceRuns, Reduction, RepeatFields, SumFiel
 use rankmill_graph::ops::softmax::Softmax;
 use rankmill_graph::ops::sum::Sum;
 use rankmill_graph::ops::unary::Unary;
-use rankmill_graph::ops::windows::Windows;
+use rankmill_graph::ops::windows::{MaxOfWindows, Windows};
 use rankmill_graph::{Axis, Executor, Feed, Graph, GraphError, Length, Shape, Value, Weights};
 use rankmill_kernels::gemm::{Orientation, Precision};
 use rankmill_kernels::ids::IdColumn;
@@ -436,37 +436,43 @@ fn operations_agree_with_onnx_runtime() {
             cases.push(case(folder.path(), &format!("lookup {name} {combiner:?}"), |b| b.lookup(ids, combiner)));
         }
     }
-    let mut check = |name: &str, build: fn(&mut Builder) -> Built| cases.push(case(folder.path(), name, build));
-    check("repeat along", |b| {
+    let mut check = |name: &str, build: &dyn Fn(&mut Builder) -> Built| cases.push(case(folder.path(), name, build));
+    check("repeat along", &|b| {
         let (x, axis, y) = (b.dense(Dense::Rows)?, b.axis(0), b.dense(Dense::FirstAxis)?);
         let x = b.graph.add(RepeatAlong { axis }, &[x])?;
         b.graph.add(Binary::Add, &[x, y])
     });
-    check("sum along", |b| b.dense(Dense::FirstAxis).and_then(|x| b.graph.add(SumAlong, &[x])));
-    check("maximum along", |b| b.dense(Dense::FirstAxis).and_then(|x| b.graph.add(MaxAlong, &[x])));
-    check("softmax along", |b| {
+    check("sum along", &|b| b.dense(Dense::FirstAxis).and_then(|x| b.graph.add(SumAlong, &[x])));
+    check("maximum along", &|b| b.dense(Dense::FirstAxis).and_then(|x| b.graph.add(MaxAlong, &[x])));
+    check("softmax along", &|b| {
         let (x, axis) = (b.dense(Dense::FirstAxis)?, b.axis(0));
         b.graph.add(SoftmaxAlong { axis }, &[x])
     });
-    check("position mask, where", |b| {
+    check("position mask, where", &|b| {
         let (x, lengths, axis) = (b.dense(Dense::FirstAxis)?, b.dense(Dense::Lengths)?, b.axis(0));
         let mask = b.graph.add(PositionMask { axis }, &[lengths])?;
         b.graph.add(Where { otherwise: -3.5 }, &[mask, x])
     });
-    check("columns to axis", |b| {
+    check("columns to axis", &|b| {
         let (x, axis, along) = (b.dense(Dense::Rows)?, b.axis(0), b.dense(Dense::FirstAxis)?);
         let two = b.graph.add(Columns { first: 0, width: 2 }, &[along])?;
         let cut = b.graph.add(ToAxis { axis, width: 2 }, &[x])?;
         b.graph.add(Binary::Add, &[cut, two])
     });
-    check("axis to columns, cut", |b| b.dense(Dense::FirstAxis).and_then(|x| b.graph.add(FromAxis { dims: vec![3 * WIDTH] }, &[x])));
-    check("axis to columns, filled up", |b| b.dense(Dense::FirstAxis).and_then(|x| b.graph.add(FromAxis { dims: vec![7, WIDTH] }, &[x])));
-    check("windows", |b| {
-        let (x, axis) = (b.dense(Dense::Rows)?, b.graph.axis(Length::Fixed(3)));
-        let windows = b.graph.add(Windows { axis, count: 3, width: 2, step: (WIDTH - 2) / 2 }, &[x])?;
-        b.graph.add(SumAlong, &[windows])
-    });
-    check("concat and part along", |b| {
+    check("axis to columns, cut", &|b| b.dense(Dense::FirstAxis).and_then(|x| b.graph.add(FromAxis { dims: vec![3 * WIDTH] }, &[x])));
+    check("axis to columns, filled up", &|b| b.dense(Dense::FirstAxis).and_then(|x| b.graph.add(FromAxis { dims: vec![7, WIDTH] }, &[x])));
+    for size in [1, 3, 9] {
+        check(&format!("windows of {size} positions"), &|b| {
+            let (x, axis) = (b.dense(Dense::FirstAxis)?, b.axis(0));
+            let windows = b.graph.add(Windows { axis, size }, &[x])?;
+            b.graph.add(SumAlong, &[windows])
+        });
+        check(&format!("maximum of windows of {size} positions"), &|b| {
+            let (x, axis) = (b.dense(Dense::FirstAxis)?, b.axis(0));
+            b.graph.add(MaxOfWindows { axis, size }, &[x])
+        });
+    }
+    check("concat and part along", &|b| {
         let (x, y, z) = (b.dense(Dense::FirstAxis)?, b.dense(Dense::Rows)?, b.dense(Dense::SecondAxis)?);
         let (first, second) = (b.axis(0), b.axis(1));
         let axis = b.graph.axis(Length::Joined(vec![Some(first), None, Some(second)]));
@@ -476,7 +482,7 @@ fn operations_agree_with_onnx_runtime() {
         let z = b.graph.add(SumAlong, &[z])?;
         b.graph.add(Concat, &[y, z])
     });
-    check("rows of positions, last position", |b| {
+    check("rows of positions, last position", &|b| {
         let (x, axis) = (b.dense(Dense::FirstAxis)?, b.axis(0));
         let table = b.parameter(&[3, WIDTH])?;
         let rows = b.graph.add(PositionRows { axis }, &[table])?;
@@ -492,16 +498,16 @@ fn operations_agree_with_onnx_runtime() {
             let (lengths, axis) = (b.dense(Dense::Lengths)?, b.axis(0));
             let mask = b.graph.add(PositionMask { axis }, &[lengths])?;
             let masked = [q, k, v].into_iter().chain(std::iter::repeat_n(mask, usize::from(keys) + usize::from(queries)));
-            let op = Attention { heads: 2, queries: Some(axis), keys: Some(axis), scale: 0.4, masks, penalty: -1e4 };
+            let op = Attention { heads: 2, queries: Some(axis), keys: Some(axis), scale: 0.4, masks, penalty: -1e4, dropout: None };
             b.graph.add(op, &masked.collect::<Vec<_>>())
         };
         cases.push(case(folder.path(), &format!("attention {keys} {queries} {causal}"), within));
     }
     let mut check = |name: &str, build: fn(&mut Builder) -> Built| cases.push(case(folder.path(), name, build));
-    check("attention of one query", |b| {
+    check("attention of one query", &|b: &mut Builder| {
         let (q, k, v) = (b.projected(Dense::Rows, 8)?, b.projected(Dense::FirstAxis, 8)?, b.projected(Dense::FirstAxis, 4)?);
         let keys = Some(b.axis(0));
-        b.graph.add(Attention { heads: 2, queries: None, keys, scale: 0.4, masks: Masks::default(), penalty: 0.0 }, &[q, k, v])
+        b.graph.add(Attention { heads: 2, queries: None, keys, scale: 0.4, masks: Masks::default(), penalty: 0.0, dropout: None }, &[q, k, v])
     });
 
     run_python(folder.path(), &json!({"cases": cases}));

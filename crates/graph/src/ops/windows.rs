@@ -45,12 +45,13 @@ impl Op for Windows {
     }
 
     fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
-        let mut windows = Vec::with_capacity(self.count);
-        for first in (0..self.count).map(|p| p * self.step) {
-            let window = emit.slice(inputs[0], -1, first as i64, (first + self.width) as i64);
-            windows.push(emit.unsqueeze(window, 1));
+        let length = emit.length(self.axis)?;
+        let mut shifted = Vec::with_capacity(self.size);
+        for first in 0..self.size {
+            let behind = emit.slice(inputs[0], 1, first as i64, i64::MAX);
+            shifted.push(emit.resize(behind, 3, 1, length));
         }
-        Ok(emit.node_with("Concat", &windows, &[("axis", Attribute::Int(1))]))
+        Ok(emit.node_with("Concat", &shifted, &[("axis", Attribute::Int(-1))]))
     }
 
     fn cost(&self, _: &[&Shape], _: &Shape) -> Cost {
@@ -134,6 +135,15 @@ impl Op for MaxOfWindows {
         upstream: Value,
     ) -> Result<InputGradients, GraphError> {
         Ok(vec![Some(backward.add(MaxOfWindowsGradient { of: *self }, &[inputs[0], output, upstream])?)])
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], _: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
+        // The first position twice does not change the maximum, and is there if no window is whole.
+        let first = emit.slice(inputs[0], 1, 0, 1);
+        let end = if self.size > 1 { 1 - self.size as i64 } else { i64::MAX };
+        let whole = emit.slice(inputs[0], 1, 0, end);
+        let all = emit.node_with("Concat", &[first, whole], &[("axis", Attribute::Int(1))]);
+        Ok(emit.node_with("ReduceMax", &[all], &[("axes", Attribute::Ints(vec![1])), ("keepdims", Attribute::Int(0))]))
     }
 
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {
