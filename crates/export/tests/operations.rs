@@ -504,7 +504,7 @@ fn operations_agree_with_onnx_runtime() {
         cases.push(case(folder.path(), &format!("attention {keys} {queries} {causal}"), within));
     }
     let mut check = |name: &str, build: fn(&mut Builder) -> Built| cases.push(case(folder.path(), name, build));
-    check("attention of one query", &|b: &mut Builder| {
+    check("attention of one query", |b| {
         let (q, k, v) = (b.projected(Dense::Rows, 8)?, b.projected(Dense::FirstAxis, 8)?, b.projected(Dense::FirstAxis, 4)?);
         let keys = Some(b.axis(0));
         b.graph.add(Attention { heads: 2, queries: None, keys, scale: 0.4, masks: Masks::default(), penalty: 0.0, dropout: None }, &[q, k, v])
