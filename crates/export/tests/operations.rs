@@ -507,7 +507,8 @@ fn operations_agree_with_onnx_runtime() {
     check("attention of one query", |b| {
         let (q, k, v) = (b.projected(Dense::Rows, 8)?, b.projected(Dense::FirstAxis, 8)?, b.projected(Dense::FirstAxis, 4)?);
         let keys = Some(b.axis(0));
-        b.graph.add(Attention { heads: 2, queries: None, keys, scale: 0.4, masks: Masks::default(), penalty: 0.0, dropout: None }, &[q, k, v])
+        b.graph
+            .add(Attention { heads: 2, queries: None, keys, scale: 0.4, masks: Masks::default(), penalty: 0.0, dropout: None }, &[q, k, v])
     });
 
     run_python(folder.path(), &json!({"cases": cases}));

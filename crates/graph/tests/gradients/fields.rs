@@ -1,9 +1,7 @@
 //! Operations on fields, `[B, n, D]`, and the functions that layers are made of: their gradients against central differences, and
 //! their values against plain loops.
 
-mod harness;
-
-use harness::{Harness, check};
+use crate::harness::{Harness, check};
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::cin::Interaction;
 use rankmill_graph::ops::concat::Columns;

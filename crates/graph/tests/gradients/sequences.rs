@@ -1,8 +1,6 @@
 //! Operations along sequences and across the batch that layers are made of: gradients against central differences, values by hand.
 
-mod harness;
-
-use harness::{Harness, check, numbers};
+use crate::harness::{Harness, check, numbers};
 use rankmill_graph::ops::additive_attention::AdditiveAttention;
 use rankmill_graph::ops::axis::{FromAxis, ToAxis};
 use rankmill_graph::ops::binary::Binary;

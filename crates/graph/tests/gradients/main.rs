@@ -1,6 +1,9 @@
 //! Every operation's gradient against central differences, with a random upstream gradient.
 
+mod fields;
 mod harness;
+mod losses;
+mod sequences;
 
 use harness::{Harness, check, numbers};
 use rankmill_graph::ops::attention::{Attention, Masks};

@@ -1,8 +1,6 @@
 //! Gradients of losses, and of what losses are composed with, against central differences.
 
-mod harness;
-
-use harness::{Harness, check};
+use crate::harness::{Harness, check};
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::choose::{Choose, Condition};
 use rankmill_graph::ops::concat::Columns;
