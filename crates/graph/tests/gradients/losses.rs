@@ -11,6 +11,7 @@ use rankmill_graph::ops::loss::SoftmaxCrossEntropy;
 use rankmill_graph::ops::pairs::{HardPairs, Margin, PairLosses, PairRule};
 use rankmill_graph::ops::penalty::KernelPenalty;
 use rankmill_graph::ops::probability_loss::ProbabilityLoss;
+use rankmill_graph::ops::reduce::{OverRows, SumColumns};
 use rankmill_graph::ops::sessions::SessionLogSumExp;
 use rankmill_graph::ops::unary::Unary;
 use rankmill_graph::{GraphError, Shape, Value};
@@ -103,8 +104,10 @@ fn losses_over_pairs() {
             check(&format!("{rule:?}, {ratio} of the pairs"), |h| {
                 let input = h.graph.add(DenseInput { slot: 0, width: 6, axis: None }, &[])?;
                 let column = |h: &mut Harness, first| h.graph.add(Columns { first, width: 1 }, &[input]);
-                let z = h.rows(1)?;
-                let z = h.off_zero(z)?;
+                // Scores that differ in all rows: where two pairs tie at the threshold, the loss bends.
+                let z = h.rows(5)?;
+                let z = h.graph.add(Unary::Sigmoid, &[z])?;
+                let z = h.graph.add(SumColumns, &[z])?;
                 let (y, sessions, weights) = (column(h, 1)?, column(h, 2)?, column(h, 3)?);
                 let weights = h.graph.add(Choose { condition: Condition::Above(0.6), yes: 0.5, no: 1.5 }, &[weights])?;
                 let columns = [z, y, sessions, weights];
@@ -113,7 +116,9 @@ fn losses_over_pairs() {
                     inputs.push(h.graph.add(HardPairs { rule, ratio }, &columns)?);
                 }
                 let rows = h.graph.add(PairLosses(rule), &inputs)?;
-                h.graph.add(Columns { first: 0, width: 1 }, &[rows])
+                let losses = h.graph.add(Columns { first: 0, width: 1 }, &[rows])?;
+                // Which pairs are the hardest changes with the parameters; their sum is continuous, and a row's is not.
+                if ratio < 1.0 { h.graph.add(OverRows::Sum, &[losses]) } else { Ok(losses) }
             });
         }
     }
