@@ -138,7 +138,8 @@ impl Op for Augment {
         let (x, lengths, mask) = (inputs[0], inputs[1], inputs[2]);
         let dx = if backward.wants(x) { Some(backward.add(AugmentGradient(self.0), &[upstream, lengths, mask])?) } else { None };
         let shape = backward.shape(mask).clone();
-        let dm = if backward.wants(mask) { Some(backward.add(MaskGradient { of: self.0, shape }, &[upstream, lengths, mask])?) } else { None };
+        let dm =
+            if backward.wants(mask) { Some(backward.add(MaskGradient { of: self.0, shape }, &[upstream, lengths, mask])?) } else { None };
         Ok(vec![dx, None, dm])
     }
 

@@ -2,7 +2,7 @@
 //! row's sequence is cropped, masked or reordered, in training as in evaluation.
 
 use rankmill_config::Settings;
-use rankmill_graph::ops::augment::{Augment, AugmentedLengths, Augmentation};
+use rankmill_graph::ops::augment::{Augment, Augmentation, AugmentedLengths};
 
 use super::positions::Sequence;
 use super::scope::Scope;
