@@ -5,8 +5,13 @@ use rankmill_config::{Edits, LINTS, Pipeline, lints};
 const GOOD: &str = include_str!("data/good.config");
 
 /// Replacement, and the lints it sets off as `name line:column`.
-const CASES: [(&str, &str, &str); 32] = [
+const CASES: [(&str, &str, &str); 33] = [
     ("mlp { hidden", "mlp { activation: 'softmax' hidden", "activation_is_linear 50:89"),
+    (
+        "class_name: 'Dense'\n        st_params {\n",
+        "class_name: 'Cross' st_params { fields { key: 'preactivation' value { string_value: 'softmax' } }\n",
+        "activation_is_linear 57:41",
+    ),
     ("class_name: 'MaskNet'\n", "class_name: 'MaskNet' highway { activation: 'ReLU' }\n", "duplicate_scalar 50:9"),
     ("model_params { }", "model_params { } loss_type: L2_LOSS", "auc_without_probabilities 17:18, auc_without_probabilities 18:19"),
     ("model_params { }", "model_params { l2_regularization: 1e-5 }", "backbone_l2_has_no_effect 66:37"),

@@ -1,8 +1,12 @@
 //! Lints of the model and its metrics.
 
+use prost_types::value::Kind;
+
 use super::Finder;
+use crate::pipeline::Pipeline;
 use crate::proto::eval_metrics::Metric;
-use crate::proto::{EasyRecModel, EvalMetrics, LossType, block, layer};
+use crate::proto::keras_layer::Params;
+use crate::proto::{EasyRecModel, EvalMetrics, KerasLayer, LossType, block, layer};
 use crate::walk;
 
 /// Activations that an MLP knows by name (EasyRec behaviour 103).
@@ -54,16 +58,43 @@ fn activations(finder: &mut Finder<'_>) {
             ("MLP", "activation" | "final_activation")
                 | ("GateNN" | "HighWayTower", "activation")
                 | ("PeriodicEmbedding", "linear_activation")
+                | ("BSTEncoder", "hidden_act")
         );
-        let Some(text) = value.as_str().filter(|_| named) else { return };
-        let known = text.is_empty() || text.contains('.') || ACTIVATIONS.contains(&text.to_lowercase().as_str());
-        if !known {
-            found.push((path.to_owned(), field.name().to_owned(), text.to_owned()));
-        }
+        let Some(text) = value.as_str().filter(|text| named && is_unknown(text)) else { return };
+        found.push((path.to_owned(), field.name().to_owned(), text.to_owned()));
     });
+    free_activations(finder.pipeline, &mut found);
     for (path, name, text) in found {
         let near = crate::diagnostic::nearest(&text, ACTIVATIONS).map(|near| format!("; did you mean `{near}`?"));
         finder.note("activation_is_linear", &path, format!("`{name}` is `{text}`, which is none{}", near.unwrap_or_default()));
+    }
+}
+
+fn is_unknown(activation: &str) -> bool {
+    !activation.is_empty() && !activation.contains('.') && !ACTIVATIONS.contains(&activation.to_lowercase().as_str())
+}
+
+/// The same in `st_params` of components that look names up as EasyRec does: path, setting and value.
+fn free_activations(pipeline: &Pipeline, found: &mut Vec<(String, String, String)>) {
+    const COMPONENTS: [&str; 7] = ["BST", "Cross", "FinalMLP", "FinalNet", "Highway", "MLP", "PeriodicEmbedding"];
+    const SETTINGS: [&str; 5] = ["activation", "final_activation", "hidden_act", "linear_activation", "preactivation"];
+    let Some(backbone) = pipeline.proto.model_config.as_ref().and_then(|model| model.backbone.as_ref()) else { return };
+    let path = "model_config.backbone";
+    let packages = backbone.packages.iter().enumerate().map(|(i, package)| (format!("{path}.packages[{i}]"), &package.blocks));
+    for (path, blocks) in std::iter::once((path.to_owned(), &backbone.blocks)).chain(packages) {
+        for (layer_path, layer) in blocks.iter().enumerate().flat_map(|(i, block)| keras_layers(block, &format!("{path}.blocks[{i}]"))) {
+            let Some(Params::StParams(values)) = &layer.params else { continue };
+            if !COMPONENTS.contains(&layer.class_name()) {
+                continue;
+            }
+            for (name, value) in values.fields.iter().filter(|(name, _)| SETTINGS.contains(&name.as_str())) {
+                if let Some(Kind::StringValue(text)) = &value.kind
+                    && is_unknown(text)
+                {
+                    found.push((format!("{layer_path}.st_params.fields[\"{name}\"]"), name.clone(), text.clone()));
+                }
+            }
+        }
     }
 }
 
@@ -77,30 +108,32 @@ fn regularization(finder: &mut Finder<'_>, model: &EasyRecModel) {
     // Towers of a multi-task model and BST are built from layers whose L2 terms do count (behaviours 26 and 133).
     let towers = params.task_towers.iter().any(|tower| tower.dnn.is_some() || tower.relation_dnn.is_some());
     let blocks = backbone.blocks.iter().chain(backbone.packages.iter().flat_map(|package| &package.blocks));
-    let counts = blocks.flat_map(class_names).any(|name| name == "BST");
+    let counts = blocks.flat_map(|block| keras_layers(block, "")).any(|(_, layer)| layer.class_name() == "BST");
     if params.l2_regularization() > 0.0 && !towers && !counts {
         let message = format!("`l2_regularization` is {} for a backbone", params.l2_regularization());
         finder.note("backbone_l2_has_no_effect", "model_config.model_params.l2_regularization", message);
     }
 }
 
-fn class_names(block: &crate::proto::Block) -> Vec<&str> {
+/// The components of a block, with their paths.
+fn keras_layers<'a>(block: &'a crate::proto::Block, path: &str) -> Vec<(String, &'a KerasLayer)> {
     let mut layers = Vec::new();
     match &block.layer {
-        Some(block::Layer::KerasLayer(layer)) => layers.push(Some(layer)),
-        Some(block::Layer::Recurrent(layer)) => layers.push(layer.keras_layer.as_ref()),
-        Some(block::Layer::Repeat(layer)) => layers.push(layer.keras_layer.as_ref()),
+        Some(block::Layer::KerasLayer(layer)) => layers.push((format!("{path}.keras_layer"), Some(layer))),
+        Some(block::Layer::Recurrent(layer)) => layers.push((format!("{path}.recurrent.keras_layer"), layer.keras_layer.as_ref())),
+        Some(block::Layer::Repeat(layer)) => layers.push((format!("{path}.repeat.keras_layer"), layer.keras_layer.as_ref())),
         _ => {}
     }
-    for layer in &block.layers {
+    for (i, layer) in block.layers.iter().enumerate() {
+        let path = format!("{path}.layers[{i}]");
         match &layer.layer {
-            Some(layer::Layer::KerasLayer(layer)) => layers.push(Some(layer)),
-            Some(layer::Layer::Recurrent(layer)) => layers.push(layer.keras_layer.as_ref()),
-            Some(layer::Layer::Repeat(layer)) => layers.push(layer.keras_layer.as_ref()),
+            Some(layer::Layer::KerasLayer(layer)) => layers.push((format!("{path}.keras_layer"), Some(layer))),
+            Some(layer::Layer::Recurrent(layer)) => layers.push((format!("{path}.recurrent.keras_layer"), layer.keras_layer.as_ref())),
+            Some(layer::Layer::Repeat(layer)) => layers.push((format!("{path}.repeat.keras_layer"), layer.keras_layer.as_ref())),
             _ => {}
         }
     }
-    layers.into_iter().flatten().map(|layer| layer.class_name()).collect()
+    layers.into_iter().filter_map(|(path, layer)| layer.map(|layer| (path, layer))).collect()
 }
 
 /// EasyRec behaviour 31.

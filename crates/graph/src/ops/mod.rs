@@ -2,6 +2,7 @@
 
 pub mod additive_attention;
 pub mod attention;
+pub mod augment;
 pub mod axis;
 pub mod batch_norm;
 pub mod binary;

@@ -2,9 +2,13 @@
 
 use crate::harness::{Harness, check, numbers};
 use rankmill_graph::ops::additive_attention::AdditiveAttention;
+use rankmill_graph::ops::augment::{Augment, Augmentation, AugmentedLengths};
 use rankmill_graph::ops::axis::{FromAxis, ToAxis};
 use rankmill_graph::ops::binary::Binary;
+use rankmill_graph::ops::broadcast::{RepeatRow, Scaling};
+use rankmill_graph::ops::concat::Concat;
 use rankmill_graph::ops::contrast::Contrast;
+use rankmill_graph::ops::fill::Fill;
 use rankmill_graph::ops::leaf::{DenseInput, Parameter};
 use rankmill_graph::ops::reduce::OverRows;
 use rankmill_graph::ops::unary::Unary;
@@ -66,6 +70,50 @@ fn additive_attention() {
         let factor = h.parameter(&[])?;
         h.graph.add(AdditiveAttention { queries: None, keys, causal: false }, &[q, k, v, factor])
     });
+}
+
+#[test]
+fn augmentations() {
+    check("augmentation", |h| {
+        let x = along(h)?;
+        let axis = h.graph.axis(Length::Fed(0));
+        let mask = h.parameter(&[1, 4])?;
+        let held = h.graph.add(Fill { shape: Shape::fixed(&[1]), value: 3.0 }, &[])?;
+        let held = h.graph.add(RepeatRow { scaling: Scaling::One, axis: None }, &[held])?;
+        let augmentation = Augmentation { axis, crop: 0.7, mask: 0.4, reorder: 1.0, salt: 3 };
+        let y = h.graph.add(Augment(augmentation), &[x, held, mask])?;
+        let lengths = h.graph.add(AugmentedLengths(augmentation), &[held])?;
+        let y = flat(h, y, 4)?;
+        h.graph.add(Concat, &[y, lengths])
+    });
+}
+
+/// With these rates each of the three leaves a sequence as it is.
+#[test]
+fn augmentations_can_be_the_identity() -> Result<(), GraphError> {
+    let mut graph = Graph::new();
+    let axis = graph.axis(Length::Fed(0));
+    let x = graph.add(DenseInput { slot: 0, width: 2, axis: Some(axis) }, &[])?;
+    let lengths = graph.add(DenseInput { slot: 1, width: 1, axis: None }, &[])?;
+    let mask = graph.add(Fill { shape: Shape::fixed(&[2]), value: 9.0 }, &[])?;
+    let augmentation = Augmentation { axis, crop: 1.0, mask: 0.0, reorder: 0.0, salt: 3 };
+    let y = graph.add(Augment(augmentation), &[x, lengths, mask])?;
+    let held = graph.add(AugmentedLengths(augmentation), &[lengths])?;
+    let rows = 50;
+    let mut numbers = numbers(rows * 3 * 2, 1);
+    let lengths: Vec<f32> = (0..rows).map(|i| (i % 4) as f32).collect();
+    // Behind their ends rows hold zeros.
+    for (i, held) in lengths.iter().enumerate() {
+        numbers[i * 6 + 2 * *held as usize..(i + 1) * 6].fill(0.0);
+    }
+    let mut executor = Executor::new(graph, &[y, held], rows, Precision::F32);
+    for seed in 0..3 {
+        let dense = [MatRef::new(&numbers, rows * 3, 2), MatRef::new(&lengths, rows, 1)];
+        executor.run(&[], Weights::Changed, &Feed { rows, lengths: &[3], dense: &dense, ids: &[], seed }, &Pool::new(2).expect("threads"));
+        assert_eq!(executor.value(y).to_vec(), numbers);
+        assert_eq!(executor.value(held).to_vec(), lengths);
+    }
+    Ok(())
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub mod registry;
 mod reshaping;
 pub mod scope;
 mod se_net;
+mod seq_augment;
 pub mod text_cnn;
 mod transformer_block;
 
@@ -132,7 +133,10 @@ impl LayerError {
 }
 
 /// The one tensor a component works on; a list is put side by side.
-pub(crate) fn one(s: &mut Scope<'_>, inputs: &Tensors) -> Result<Value, LayerError> {
+///
+/// # Errors
+/// If elements of a list can't be put side by side.
+pub fn one(s: &mut Scope<'_>, inputs: &Tensors) -> Result<Value, LayerError> {
     match inputs {
         Tensors::One(value) => Ok(*value),
         several => Ok(s.concat(&several.values())?),

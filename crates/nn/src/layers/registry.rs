@@ -9,7 +9,7 @@ use super::{LayerError, Tensors};
 use super::{
     activation_layers, aitm_tower, attention, auto_dis_embedding, auxiliary_loss, bi_linear, bst, cin, cross, dense, din, dot_interaction,
     dropout, exponential_cross, fi_bi_net, final_mlp, final_net, fm, gate, gated_cross, highway, mask_block, mask_net, merge, mlp, mmoe,
-    multi_head_attention, normalization, periodic_embedding, pp_net, reshaping, se_net, text_cnn, transformer_block,
+    multi_head_attention, normalization, periodic_embedding, pp_net, reshaping, se_net, seq_augment, text_cnn, transformer_block,
 };
 
 /// How a component is built: from the place in the variable names, its settings and its inputs.
@@ -91,6 +91,7 @@ const COMPONENTS: &[Component] = &[
     component("ReLU", None, &["max_value"], activation_layers::relu),
     component("Reshape", None, &["target_shape"], reshaping::reshape),
     component("SENet", Some("senet"), &[], se_net::component),
+    component("SeqAugment", Some("seq_aug"), &[], seq_augment::component),
     component("Softmax", None, &["axis"], activation_layers::softmax),
     component("Subtract", None, &[], merge::subtract),
     component("TextCNN", Some("text_cnn"), &[], text_cnn::component),
