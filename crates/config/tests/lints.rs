@@ -74,10 +74,9 @@ fn found(text: &str) -> String {
 }
 
 /// Replacement, place of the setting, and a part of its effect.
-const IDLE: [(&str, &str, &str, &str); 18] = [
+const IDLE: [(&str, &str, &str, &str); 17] = [
     ("num_steps: 100", "num_steps: 100 save_checkpoints_secs: 60", "7:41", "every `save_checkpoints_steps` steps"),
     ("num_steps: 100", "num_steps: 100 dead_line: '20260101'", "7:29", "ends after its steps"),
-    ("num_steps: 100", "num_steps: 100 fine_tune_ckpt_var_map: 'map'", "7:42", "nothing is"),
     ("num_steps: 100", "num_steps: 100 train_distribute: PSStrategy", "7:36", "TensorFlow's machinery"),
     ("num_steps: 100", "num_steps: 100 incr_save_config { }", "7:18", "TensorFlow's machinery"),
     ("use_moving_average: False", "moving_average_decay: 0.5", "12:27", "`use_moving_average` needs it"),

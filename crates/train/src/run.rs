@@ -18,6 +18,7 @@ use crate::checkpoint::{self, RunState};
 use crate::error::TrainError;
 use crate::evaluate::{Evaluation, Evaluator};
 use crate::events::{EVALUATION_FOLDER, EventWriter, LEARNING_RATE, STEPS_PER_SECOND, loss_tag, online_metric_tag};
+use crate::fine_tune::start_from_checkpoint;
 use crate::metrics::{Auc, Metric, MetricError, Predictions};
 use crate::step::{StepLosses, Trainer, TrainerOptions};
 
@@ -233,6 +234,11 @@ impl<'a> Run<'a> {
             Start::Resume => checkpoint::restore(&options.model_dir, &mut trainer)?,
             Start::Fresh | Start::Overwrite => None,
         };
+        if restored.is_none()
+            && let Some(remark) = start_from_checkpoint(pipeline, trainer.parameters_mut())?
+        {
+            tell(Event::Remark(remark));
+        }
         if options.profile == Profile::On {
             trainer.start_profile();
         }

@@ -5,12 +5,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use rankmill_config::{Diagnostic, Diagnostics, Pipeline};
+use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::{FeatureBatch, FeatureSet};
 use rankmill_graph::{Executor, OpProfile, Value, Weights};
 use rankmill_kernels::elementwise::scale;
 use rankmill_kernels::gemm::Precision;
-use rankmill_kernels::pages::filled;
 use rankmill_kernels::pool::Pool;
 use rankmill_model::{
     BatchFeed, BatchKeys, BlockOutput, FeedPlan, KeyColumn, Model, Output, Parameter, ParameterError, Parameters, Purpose, Task, Training,
@@ -18,8 +17,9 @@ use rankmill_model::{
 use rankmill_nn::layers::Tensors;
 use rankmill_nn::layers::scope::Moment;
 use rankmill_nn::optim::clip::{clip_factor, global_norm};
-use rankmill_nn::optim::{Gradient, Optimizer, StepRates};
+use rankmill_nn::optim::{Gradient, StepRates};
 
+use crate::optimizers::Optimizers;
 pub use crate::tables::IdleRows;
 use crate::tables::Tables;
 use crate::update::{Moving, cut};
@@ -58,17 +58,16 @@ pub struct Trainer {
     tables: Tables,
     group_tensors: Vec<(String, Value)>,
     block_tensors: Vec<(String, Value)>,
-    optimizer: Optimizer,
+    optimizers: Optimizers,
+    /// Which of the optimizers trains each variable.
+    group_of: Vec<usize>,
     clip_norm: f32,
-    embedding_multiplier: f32,
     seed: u64,
     pool: Arc<Pool>,
     clock: Option<PartSeconds>,
     parameters: Parameters,
-    /// The optimizer's state: for each slot of the optimizer, for each variable (empty for those that are not trainable).
+    /// The optimizers' state: for each slot, for each variable (empty for those that are not trained).
     slots: Vec<Vec<Vec<f32>>>,
-    /// The optimizer's state that there is once.
-    scalars: Vec<f32>,
     /// Steps done.
     pub global_step: u64,
 }
@@ -105,25 +104,20 @@ impl Trainer {
         let TrainerOptions { seed, precision, idle_rows, keep } = options;
         let model = Model::build(pipeline, features, Purpose::Training)?;
         let train_config = pipeline.proto.train_config.clone().unwrap_or_default();
-        let (optimizer, multiplier) = optimizer(pipeline)?;
+        let optimizers = Optimizers::new(pipeline)?;
         let outputs = step_outputs(&model, keep);
         let parameters = Parameters::initialise(&model.graph, &model.initializers, seed);
         let Some(training) = &model.training else {
             return Err(Diagnostics(vec![pipeline.error("model_config", "the model has no loss")]));
         };
         let batch_size = pipeline.proto.data_config.as_ref().map_or(32, |data| data.batch_size()) as usize;
-        let tables = Tables::new(&model, training, &parameters, &optimizer, idle_rows, batch_size);
+        // Rows wait where all variables have the same Adam.
+        let idle_rows = if optimizers.groups.len() == 1 { idle_rows } else { IdleRows::EveryStep };
+        let tables = Tables::new(&model, training, &parameters, &optimizers.groups[0].optimizer, idle_rows, batch_size);
         let training = training.clone();
         let executor = Executor::new(model.graph, &outputs, batch_size, precision);
-        let slots = optimizer
-            .slots()
-            .iter()
-            .map(|slot| {
-                let fresh = |length: usize| filled(length, slot.initial);
-                parameters.entries.iter().map(|entry| fresh(if entry.trainable { entry.values.len() } else { 0 })).collect()
-            })
-            .collect();
-        let scalars = optimizer.scalars().into_iter().map(|(_, value)| value).collect();
+        let slots = optimizers.fresh_slots(&parameters);
+        let group_of = parameters.entries.iter().map(|entry| optimizers.group_of(&entry.name)).collect();
         Ok(Trainer {
             executor,
             training,
@@ -135,15 +129,14 @@ impl Trainer {
             tables,
             block_tensors: if keep == Keep::Everything { block_tensors(&model.blocks) } else { Vec::new() },
             group_tensors: if keep == Keep::Everything { model.group_tensors } else { Vec::new() },
-            optimizer,
+            optimizers,
+            group_of,
             clip_norm: train_config.gradient_clipping_by_norm(),
-            embedding_multiplier: multiplier,
             seed,
             pool,
             clock: None,
             parameters,
             slots,
-            scalars,
             global_step: 0,
         })
     }
@@ -173,15 +166,14 @@ impl Trainer {
 
     fn state_tensors(&self) -> Vec<StateTensor<'_>> {
         let mut tensors = Vec::new();
-        for (slot, all) in self.optimizer.slots().iter().zip(&self.slots) {
-            for (entry, values) in self.parameters.entries.iter().zip(all) {
-                if entry.trainable {
-                    tensors.push((format!("{}/{}", entry.name, slot.suffix), entry.shape.clone(), values.as_slice()));
-                }
+        for (place, all) in self.slots.iter().enumerate() {
+            for (entry, values) in self.parameters.entries.iter().zip(all).filter(|(entry, _)| entry.trainable) {
+                let name = self.optimizers.slot_name(place, &entry.name);
+                tensors.extend(name.map(|name| (name, entry.shape.clone(), values.as_slice())));
             }
         }
-        for ((name, _), value) in self.optimizer.scalars().iter().zip(&self.scalars) {
-            tensors.push(((*name).to_owned(), Vec::new(), std::slice::from_ref(value)));
+        for (names, group) in self.optimizers.scalar_names().into_iter().zip(&self.optimizers.groups) {
+            tensors.extend(names.into_iter().zip(&group.scalars).map(|(name, value)| (name, Vec::new(), std::slice::from_ref(value))));
         }
         tensors
     }
@@ -196,14 +188,16 @@ impl Trainer {
             let found = saved.entries.iter().find(|other| other.name == entry.name);
             fill(&entry.name, &entry.shape, &mut entry.values, found)?;
         }
-        for (slot, all) in self.optimizer.slots().iter().zip(&mut self.slots) {
+        for (place, all) in self.slots.iter_mut().enumerate() {
             for (entry, values) in self.parameters.entries.iter().zip(all).filter(|(entry, _)| entry.trainable) {
-                let name = format!("{}/{}", entry.name, slot.suffix);
+                let Some(name) = self.optimizers.slot_name(place, &entry.name) else { continue };
                 fill(&name, &entry.shape, values, state.iter().find(|other| other.name == name))?;
             }
         }
-        for ((name, _), value) in self.optimizer.scalars().iter().zip(&mut self.scalars) {
-            fill(name, &[], std::slice::from_mut(value), state.iter().find(|other| other.name == *name))?;
+        for (names, group) in self.optimizers.scalar_names().into_iter().zip(&mut self.optimizers.groups) {
+            for (name, value) in names.iter().zip(&mut group.scalars) {
+                fill(name, &[], std::slice::from_mut(value), state.iter().find(|other| other.name == *name))?;
+            }
         }
         Ok(())
     }
@@ -246,8 +240,8 @@ impl Trainer {
     /// Trains on a batch.
     pub fn step(&mut self, batch: &FeatureBatch) -> StepLosses {
         self.backward(batch);
-        let rates = self.apply();
-        StepLosses { learning_rate: rates.learning_rate, ..self.losses() }
+        let learning_rate = self.apply().learning_rate;
+        StepLosses { learning_rate, ..self.losses() }
     }
 
     /// Computes losses and gradients of a batch.
@@ -262,7 +256,8 @@ impl Trainer {
         let caught_up = start.elapsed();
         self.executor.run(&self.parameters.views(), Weights::Changed, &feed, &self.pool);
         let start = Instant::now();
-        self.tables.backward(&self.executor, feed.ids, self.embedding_multiplier, &self.parameters, &self.pool);
+        let multiplier = |parameter: usize| self.optimizers.groups[self.group_of[parameter]].multiplier;
+        self.tables.backward(&self.executor, feed.ids, multiplier, &self.parameters, &self.pool);
         if let Some(clock) = &mut self.clock {
             clock.catch_up += caught_up.as_secs_f64();
             clock.table_gradients += start.elapsed().as_secs_f64();
@@ -275,7 +270,7 @@ impl Trainer {
         StepLosses {
             total: value(self.training.total_loss),
             regularization: self.training.regularization.map_or(0.0, value),
-            learning_rate: self.optimizer.learning_rate(self.global_step),
+            learning_rate: self.optimizers.groups[0].optimizer.learning_rate(self.global_step),
         }
     }
 
@@ -344,16 +339,16 @@ impl Trainer {
         clip_factor(global_norm(&gradients), self.clip_norm)
     }
 
-    /// Updates the variables by the gradients of the last [`Trainer::backward`].
+    /// Updates the variables by the gradients of the last [`Trainer::backward`]; gives the rates of the first optimizer.
     pub fn apply(&mut self) -> StepRates {
         let start = Instant::now();
-        let rates = self.optimizer.begin_step(&self.scalars, self.global_step);
+        let rates = self.optimizers.begin_step(self.global_step);
         let factor = self.clip_factor();
         let mut entries = std::mem::take(&mut self.parameters.entries);
         let mut slots = std::mem::take(&mut self.slots);
         let mut slots_of: Vec<Vec<&mut [f32]>> = entries.iter().map(|_| Vec::with_capacity(slots.len())).collect();
         for slot in &mut slots {
-            for (parts, values) in slots_of.iter_mut().zip(slot) {
+            for (parts, values) in slots_of.iter_mut().zip(slot).filter(|(_, values)| !values.is_empty()) {
                 parts.push(values);
             }
         }
@@ -362,12 +357,15 @@ impl Trainer {
             if let Some(gradient) = self.gradient(index).filter(|_| entry.trainable) {
                 let width = entry.width();
                 let moving = if self.tables.waits(index) { Moving::Touched } else { Moving::All };
-                cut(&mut tasks, &mut entry.values, slots, gradient, width, moving);
+                let mut own = Vec::new();
+                cut(&mut own, &mut entry.values, slots, gradient, width, moving);
+                tasks.extend(own.into_iter().map(|task| (self.group_of[index], task)));
             }
         }
-        let optimizer = &self.optimizer;
-        self.pool.for_each(tasks, |task| task.run(optimizer, &rates, factor));
-        self.optimizer.end_step(&mut self.scalars);
+        let groups = &self.optimizers.groups;
+        self.pool.for_each(tasks, |(group, task)| task.run(&groups[group].optimizer, &rates[group], factor));
+        self.optimizers.end_step();
+        let rates = rates[0];
         self.move_statistics(&mut entries);
         self.parameters.entries = entries;
         self.slots = slots;
@@ -453,19 +451,4 @@ pub(crate) fn step_outputs(model: &Model, keep: Keep) -> Vec<Value> {
         outputs.extend(model.blocks.iter().flat_map(|block| block.output.values()));
     }
     outputs
-}
-
-/// The optimizer of a config and the factor on the gradients of its tables.
-pub(crate) fn optimizer(pipeline: &Pipeline) -> Result<(Optimizer, f32), Diagnostic> {
-    let configs = pipeline.proto.train_config.as_ref().map(|train| train.optimizer_config.as_slice()).unwrap_or_default();
-    let path = "train_config.optimizer_config";
-    match configs {
-        [] => Err(pipeline.error("train_config", "training needs an `optimizer_config`")),
-        [only] => {
-            let optimizer =
-                Optimizer::from_config(only).map_err(|error| pipeline.error(&format!("{path}[0].{}", error.field), error.message))?;
-            Ok((optimizer, only.embedding_learning_rate_multiplier.unwrap_or(1.0)))
-        }
-        _ => Err(pipeline.error(&format!("{path}[1]"), "several optimizers are not supported yet")),
-    }
 }

@@ -7,8 +7,9 @@ use rankmill_kernels::gemm::Precision;
 use rankmill_model::{Model, Purpose};
 use rankmill_nn::layers::Tensors;
 
+use crate::optimizers::Optimizers;
 use crate::run::GOLDEN_ROWS;
-use crate::step::{Keep, optimizer, step_outputs};
+use crate::step::{Keep, step_outputs};
 use crate::tables::waits;
 
 /// Memory of the program itself, its threads, and rows on their way to the model, as measured with a small model on plain text.
@@ -54,7 +55,7 @@ impl ModelSummary {
         let features = FeatureSet::new(pipeline)?;
         let inference = Model::build(pipeline, &features, Purpose::Prediction)?;
         let training = Model::build(pipeline, &features, Purpose::Training)?;
-        let (optimizer, _) = optimizer(pipeline)?;
+        let optimizers = Optimizers::new(pipeline)?;
         let batch_size = pipeline.proto.data_config.as_ref().map_or(32, |data| data.batch_size()) as usize;
         let is_table = |name: &str| name.ends_with("/embedding_weights");
         let elements = |tables: bool| {
@@ -62,7 +63,7 @@ impl ModelSummary {
             slots.map(|slot| slot.shape.elements() as u64).sum::<u64>()
         };
         let (embedding_parameters, dense_parameters) = (elements(true), elements(false));
-        let copies = 1 + optimizer.slots().len() as u64;
+        let copies = 1 + optimizers.slot_count() as u64;
         let tables = || inference.graph.parameters().iter().filter(|slot| is_table(&slot.name)).map(|slot| slot.shape.dims[0] as u64);
         let table_rows: u64 = tables().sum();
         let buffers = |graph: &Graph, outputs: &[Value], rows: usize| {

@@ -218,9 +218,17 @@ impl Tables {
         self.waiting.iter_mut().for_each(|table| table.done.fill(0));
     }
 
-    /// Forms the gradients of all tables, times `multiplier`, from those of the lookups.
-    pub(crate) fn backward(&mut self, executor: &Executor, ids: &[&IdColumn], multiplier: f32, parameters: &Parameters, pool: &Pool) {
+    /// Forms the gradients of all tables, times the `multiplier` of each, from those of the lookups.
+    pub(crate) fn backward(
+        &mut self,
+        executor: &Executor,
+        ids: &[&IdColumn],
+        multiplier: impl Fn(usize) -> f32 + Sync,
+        parameters: &Parameters,
+        pool: &Pool,
+    ) {
         pool.for_each(self.lookups.iter_mut().collect(), |table| {
+            let multiplier = multiplier(table.parameter);
             table.gradients.add_lookup(&table.lookup, ids[table.lookup.slot], executor.value(table.upstream));
             if multiplier != 1.0 {
                 let values = std::mem::take(&mut table.gradients.values);

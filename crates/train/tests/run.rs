@@ -211,3 +211,79 @@ fn a_resumed_run_tells_of_another_seed_and_other_files() {
     assert_eq!(remarks[0], "the run goes on with its own seed, 7, not with 8");
     assert!(remarks[1].starts_with("the training files are not those the run began with ("), "{remarks:?}");
 }
+
+/// Two towers on the backbone of the small config: clicks, and two classes of another label.
+const TOWERS: &[&str] = &[
+    "model_config.model_class=MultiTaskModel",
+    "data_config.label_fields=[label, gender]",
+    "model_config.model_params={ l2_regularization: 1e-4 \
+     task_towers { tower_name: 'click' dnn { hidden_units: 8 } metrics_set { auc {} } \
+       losses { loss_type: CLASSIFICATION } \
+       losses { loss_type: PAIRWISE_LOGISTIC_LOSS pairwise_logistic_loss { session_name: 'user_id' } } } \
+     task_towers { tower_name: 'gender' num_class: 2 dnn { hidden_units: 8 } metrics_set { accuracy {} } } }",
+];
+
+#[test]
+fn several_tasks_train_save_and_score() {
+    let place = Place::new();
+    let outcome = place.train(TOWERS, Start::Fresh).expect("the run works");
+    let evaluation = outcome.evaluation.expect("it was evaluated");
+    for name in ["auc_click", "auc_exact_click", "accuracy_gender", "cross_entropy_loss_click", "pairwise_logistic_loss_click"] {
+        assert!(evaluation.metric(name).is_some_and(|value| value > 0.0 && value < 10.0), "{name}: {:?}", evaluation.metrics);
+    }
+    let losses = evaluation.metrics.iter().filter(|(name, _)| name.contains("loss_") && !name.starts_with("log_loss"));
+    assert!((losses.map(|(_, value)| value).sum::<f64>() - evaluation.loss).abs() < 1e-9, "the loss is the sum of its parts");
+    let predictor = Predictor::load(&place.path("model"), pool()).expect("its golden rows score as they did");
+    let names: Vec<&str> = predictor.outputs().iter().map(|output| output.name.as_str()).collect();
+    assert_eq!(names[..2], ["probs_click", "logits_click"]);
+    assert!(names.contains(&"probs_gender_1") && names.contains(&"y_gender"), "{names:?}");
+}
+
+#[test]
+fn losses_over_sessions_do_not_depend_on_the_number_of_threads() {
+    let bits = |threads: usize| -> Vec<u32> {
+        let place = Place::new();
+        let pool = Arc::new(Pool::new(threads).expect("threads"));
+        let options = RunOptions { eval_inputs: Vec::new(), ..place.options(Start::Fresh) };
+        train(&pipeline(TOWERS), &options, &pool, &AtomicBool::new(false), &mut |_| {}).expect("the run works");
+        let predictor = Predictor::load(&place.path("model"), pool).expect("it can be loaded");
+        predictor.parameters().entries.iter().flat_map(|entry| entry.values.iter().map(|value| value.to_bits())).collect()
+    };
+    assert_eq!(bits(1), bits(3));
+}
+
+#[test]
+fn a_run_starts_from_another_model() {
+    let first = Place::new();
+    first.train(&[], Start::Fresh).expect("the run works");
+    let other = Predictor::load(&first.path("model"), pool()).expect("it can be loaded");
+    let second = Place::new();
+    let checkpoint = format!("train_config.fine_tune_checkpoint='{}'", first.path("model").display());
+    // At a rate of 0 the variables stay as they start; batch norm's statistics move.
+    let still = "train_config.optimizer_config[0].adam_optimizer.learning_rate.constant_learning_rate.learning_rate=0";
+    let wider = "feature_config.features[2].embedding_dim=4";
+    let mut told = Vec::new();
+    let edits = pipeline(&[checkpoint.as_str(), still, wider]);
+    train(&edits, &second.options(Start::Fresh), &pool(), &AtomicBool::new(false), &mut |event| {
+        if let Event::Remark(remark) = event {
+            told.push(remark);
+        }
+    })
+    .expect("the run works");
+    let started = Predictor::load(&second.path("model"), pool()).expect("it can be loaded");
+    let name = "input_layer/user_id_embedding/embedding_weights";
+    assert_eq!(started.parameters().get(name), other.parameters().get(name));
+    assert!(told.iter().any(|remark| remark.contains("start anew: input_layer/genres_embedding/embedding_weights")), "{told:?}");
+}
+
+#[test]
+fn two_optimizers_train_and_resume() {
+    let sgd = "train_config.optimizer_config[+]={ momentum_optimizer { learning_rate { constant_learning_rate { learning_rate: 0.01 } } } }";
+    let whole = Place::new();
+    whole.train(&[sgd], Start::Fresh).expect("the run works");
+    let halves = Place::new();
+    halves.train(&[sgd, "train_config.num_steps=10"], Start::Fresh).expect("the first half works");
+    halves.train(&[sgd], Start::Resume).expect("the second half works");
+    let loaded = |place: &Place| Predictor::load(&place.path("model"), pool()).expect("it can be loaded").parameters().clone();
+    assert_eq!(loaded(&whole), loaded(&halves));
+}

@@ -11,7 +11,7 @@ const COLUMNS: &str = "not used yet: `input_fields` names the columns of a file,
 const RTP: &str = "only an RTP input reads it";
 const RECORDS: &str = "only a TFRecord input reads it";
 const EVALUATIONS: &str = "not used yet: evaluations come at the end of training and as often as `--eval-every` says";
-const RESTORING: &str = "not used yet: it picks what is restored of another model, and nothing is";
+const RESTORING: &str = "not used yet: it picks what is restored of another model, and all that fits is restored";
 const REMOVE: &str = "remove it";
 const THREADS: &str = "remove it; use `--threads` to choose the number of threads";
 
@@ -28,7 +28,7 @@ const fn idle(message: &'static str, field: &'static str, effect: &'static str, 
 }
 
 /// Values, by message and field.
-const VALUES: [Idle; 38] = [
+const VALUES: [Idle; 37] = [
     idle("DatasetConfig", "chief_redundant", MACHINERY, REMOVE),
     idle("DatasetConfig", "data_compression_type", RECORDS, REMOVE),
     idle("DatasetConfig", "eval_batch_size", "evaluation uses `batch_size`, as EasyRec's file inputs do", REMOVE),
@@ -62,7 +62,6 @@ const VALUES: [Idle; 38] = [
         "remove it, and interrupt the run when its time is over; it leaves a checkpoint",
     ),
     idle("TrainConfig", "enable_oss_stop_signal", MACHINERY, REMOVE),
-    idle("TrainConfig", "fine_tune_ckpt_var_map", RESTORING, REMOVE),
     idle("TrainConfig", "force_restore_shape_compatible", RESTORING, REMOVE),
     idle("TrainConfig", "inter_op_parallelism_threads", MACHINERY, THREADS),
     idle("TrainConfig", "intra_op_parallelism_threads", MACHINERY, THREADS),

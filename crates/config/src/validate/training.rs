@@ -16,17 +16,9 @@ pub(super) fn check(check: &mut Check<'_>) {
             "expected something like optimizer_config { adam_optimizer { learning_rate { … } } }",
         );
     }
-    if !train.fine_tune_checkpoint().is_empty() {
-        let help = "remove it to train from new weights";
-        check.error("train_config.fine_tune_checkpoint", "`fine_tune_checkpoint` is not supported yet", help);
-    }
     if !train.freeze_gradient.is_empty() {
         let help = "remove it to train all weights";
         check.error("train_config.freeze_gradient[0]", "`freeze_gradient` is not supported yet", help);
-    }
-    if train.optimizer_config.len() > 1 {
-        let help = "keep the one that is to train all weights";
-        check.error("train_config.optimizer_config[1]", "several `optimizer_config`s are not supported yet", help);
     }
     for (at, config) in train.optimizer_config.iter().enumerate() {
         optimizer(check, config, &format!("train_config.optimizer_config[{at}]"));

@@ -158,13 +158,37 @@ impl Scope<'_> {
                 let settings = BatchNormSettings { epsilon: DICE_EPSILON, center: false, scale: false, ..BatchNormSettings::default() };
                 let inner = s.unique("batch_normalization");
                 let normalised = s.batch_norm(&inner, x, settings)?;
-                let p = s.add(Unary::Sigmoid, &[normalised])?;
-                let kept = s.multiply(p, x)?;
-                let rest = s.add(Binary::Subtract, &[x, kept])?;
-                let scaled = s.multiply(rest, alpha)?;
-                s.add(Binary::Add, &[kept, scaled])
+                s.dice(x, normalised, alpha)
             }
         }
+    }
+
+    /// `p·x + (1 - p)·α·x` with `p = σ(normalised)`.
+    fn dice(&mut self, x: Value, normalised: Value, alpha: Value) -> Result<Value, GraphError> {
+        let p = self.add(Unary::Sigmoid, &[normalised])?;
+        let kept = self.multiply(p, x)?;
+        let rest = self.add(Binary::Subtract, &[x, kept])?;
+        let scaled = self.multiply(rest, alpha)?;
+        self.add(Binary::Add, &[kept, scaled])
+    }
+
+    /// As [`Scope::activate`], with the variables of Dice where the functions of EasyRec's older models have them: `alpha_<name>/act`
+    /// outside of all scopes, and the batch norm named as unnamed layers are (EasyRec behaviour 150).
+    ///
+    /// # Errors
+    /// Never for a value of this graph.
+    pub fn activate_function(&mut self, name: &str, x: Value, activation: Activation) -> Result<Value, GraphError> {
+        if activation != Activation::Dice {
+            return self.activate(x, activation);
+        }
+        let width = self.width(x);
+        let alpha = format!("alpha_{}/act", self.name(name));
+        let mut root = self.root("");
+        let alpha = root.parameter(&alpha, &[width], Initializer::Constant(0.0))?;
+        let settings = BatchNormSettings { epsilon: DICE_EPSILON, center: false, scale: false, ..BatchNormSettings::default() };
+        let inner = root.unique("batch_normalization");
+        let normalised = root.batch_norm(&inner, x, settings)?;
+        root.dice(x, normalised, alpha)
     }
 }
 

@@ -95,8 +95,8 @@ pub fn dnn_layers(s: &mut Scope<'_>, settings: &Dnn, x: Value) -> Result<Vec<Val
                 (true, Norms::Batch) => layer.batch_norm("bn", x, BatchNormSettings::default())?,
                 (true, Norms::Moving) => layer.moving_norm("bn", x, BatchNormSettings::default())?,
             };
-            x = layer.activate(x, settings.activation)?;
-            x = layer.dropout("dropout", x, settings.dropout.get(i).copied().unwrap_or(0.0))?;
+            x = s.activate_function(&name, x, settings.activation)?;
+            x = s.child(&name).dropout("dropout", x, settings.dropout.get(i).copied().unwrap_or(0.0))?;
         }
         outputs.push(x);
     }
