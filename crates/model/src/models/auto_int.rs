@@ -46,7 +46,8 @@ fn attend(
         let k = s.penalised_projection("key/dnn", x, units, penalty)?;
         let v = s.penalised_projection("value/dnn", x, units, penalty)?;
         let scale = (size as f32).sqrt();
-        let attention = Attention { heads, queries: Some(axis), keys: Some(axis), scale, masks: Masks::default(), penalty: 0.0, dropout: None };
+        let attention =
+            Attention { heads, queries: Some(axis), keys: Some(axis), scale, masks: Masks::default(), penalty: 0.0, dropout: None };
         let attended = s.add(attention, &[q, k, v])?;
         let kept = s.penalised_projection("dnn", x, units, penalty)?;
         let sum = s.add(Binary::Add, &[attended, kept])?;
