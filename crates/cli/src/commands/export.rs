@@ -56,14 +56,14 @@ struct ExportReport {
 #[derive(Debug, Serialize)]
 struct OnnxReport {
     nodes: usize,
-    inputs: Vec<InputReport>,
-    outputs: Vec<String>,
+    inputs: Vec<TensorReport>,
+    outputs: Vec<TensorReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<DataReport>,
 }
 
 #[derive(Debug, Serialize)]
-struct InputReport {
+struct TensorReport {
     name: String,
     shape: String,
 }
@@ -78,8 +78,8 @@ impl From<Exported> for OnnxReport {
     fn from(exported: Exported) -> OnnxReport {
         OnnxReport {
             nodes: exported.nodes,
-            inputs: exported.inputs.into_iter().map(|(name, shape)| InputReport { name, shape }).collect(),
-            outputs: exported.outputs,
+            inputs: exported.inputs.into_iter().map(|(name, shape)| TensorReport { name, shape }).collect(),
+            outputs: exported.outputs.into_iter().map(|(name, shape)| TensorReport { name, shape }).collect(),
             data: exported.data.map(|(path, bytes)| DataReport { file: path.display().to_string(), bytes }),
         }
     }
@@ -93,7 +93,7 @@ impl fmt::Display for ExportReport {
                 table.row([format!("input {}", input.name), input.shape.clone()]);
             }
             for output in &onnx.outputs {
-                table.row([format!("output {output}"), "[batch]".to_owned()]);
+                table.row([format!("output {}", output.name), output.shape.clone()]);
             }
             table.row(["nodes".to_owned(), units::count(onnx.nodes as u64)]);
         }

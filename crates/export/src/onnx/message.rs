@@ -1,6 +1,7 @@
 //! The parts of an ONNX file from a graph.
 
-use rankmill_graph::onnx::{Attribute, Constant, Dim, Elements, InputKind, OPSET, OnnxGraph, OnnxInput, OnnxNode};
+use rankmill_graph::Shape;
+use rankmill_graph::onnx::{Attribute, Constant, Dim, Elements, InputKind, OPSET, OnnxGraph, OnnxInput, OnnxNode, Tensor};
 
 use crate::proto::attribute_proto::AttributeType;
 use crate::proto::tensor_proto::DataType;
@@ -16,11 +17,8 @@ const IR_VERSION: i64 = 8;
 /// A graph as a model, its inputs in the given order; `initializers` are its constants and parameters.
 pub fn model_proto(graph: &OnnxGraph, inputs: &[&OnnxInput], initializers: Vec<TensorProto>) -> ModelProto {
     let outputs = graph.outputs.iter().map(|(tensor, shape)| {
-        let name = graph.name(*tensor);
-        let rows = [shape.batch.then(|| "batch".to_owned()), shape.axis.map(|_| format!("{name}_length"))];
-        let rows = rows.into_iter().flatten().map(Dim::Named);
-        let dims: Vec<Dim> = rows.chain(shape.dims.iter().map(|size| Dim::Fixed(*size))).collect();
-        value_info(name, DataType::Float, &dims, "")
+        let dims = dims(graph, *tensor, shape);
+        value_info(graph.name(*tensor), DataType::Float, &dims, "")
     });
     ModelProto {
         ir_version: IR_VERSION,
@@ -35,6 +33,12 @@ pub fn model_proto(graph: &OnnxGraph, inputs: &[&OnnxInput], initializers: Vec<T
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
         ..ModelProto::default()
     }
+}
+
+/// The dimensions of an output.
+pub(super) fn dims(graph: &OnnxGraph, output: Tensor, shape: &Shape) -> Vec<Dim> {
+    let rows = [shape.batch.then(|| "batch".to_owned()), shape.axis.map(|_| format!("{}_length", graph.name(output)))];
+    rows.into_iter().flatten().map(Dim::Named).chain(shape.dims.iter().map(|size| Dim::Fixed(*size))).collect()
 }
 
 fn input_info(graph: &OnnxGraph, input: &OnnxInput) -> ValueInfoProto {

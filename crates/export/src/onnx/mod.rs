@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
+use rankmill_data::FeatureSpec;
 use rankmill_data::sinks::AsideFile;
 use rankmill_graph::onnx::{Dim, InputKind, NoForms, OnnxGraph, OnnxInput};
 use rankmill_model::{Parameters, Predictor, input_names};
@@ -63,8 +64,8 @@ pub enum Weights {
 pub struct Exported {
     /// The inputs: names and shapes, such as `[batch, 1]`.
     pub inputs: Vec<(String, String)>,
-    /// The names of the outputs.
-    pub outputs: Vec<String>,
+    /// The outputs likewise.
+    pub outputs: Vec<(String, String)>,
     /// Nodes of the graph.
     pub nodes: usize,
     /// Bytes of the file.
@@ -114,7 +115,8 @@ pub fn export(predictor: &Predictor, path: &Path, weights: Weights) -> Result<Ex
     };
     let bytes = file.commit().map_err(failed(path))?;
     let inputs = ordered_inputs(predictor, &graph).into_iter().map(|input| (graph.name(input.tensor).to_owned(), shown(&input.dims)));
-    let outputs = graph.outputs.iter().map(|(tensor, _)| graph.name(*tensor).to_owned());
+    let outputs =
+        graph.outputs.iter().map(|(tensor, shape)| (graph.name(*tensor).to_owned(), shown(&message::dims(&graph, *tensor, shape))));
     Ok(Exported { inputs: inputs.collect(), outputs: outputs.collect(), nodes: graph.nodes.len(), bytes, data })
 }
 
@@ -177,7 +179,11 @@ fn ordered_inputs<'a>(predictor: &Predictor, graph: &'a OnnxGraph) -> Vec<&'a On
     let place = |input: &OnnxInput| {
         let name =
             if input.kind == InputKind::Dense { names.dense.get(input.slot) } else { names.ids.get(input.slot).map(|ids| &ids.name) };
-        predictor.features.specs().iter().position(|spec| name.is_some_and(|name| *name == spec.name))
+        let is_of = |spec: &FeatureSpec| {
+            let rest = name.and_then(|name| name.strip_prefix(&spec.name));
+            rest.is_some_and(|rest| ["", "_length", "_cut", "_cut_length", "_pooled"].contains(&rest))
+        };
+        predictor.features.specs().iter().position(is_of)
     };
     let mut inputs: Vec<&OnnxInput> = graph.inputs.iter().collect();
     inputs.sort_by_key(|input| place(input));

@@ -103,7 +103,6 @@ impl Attention {
 
     /// What is hidden, as a truth value that ONNX repeats over `[B, H, M, L]`.
     fn hidden(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape]) -> Result<Option<Tensor>, NoForm> {
-        let zero = emit.scalar(0.0);
         let mut hidden = None;
         // Keys lie along the last dimension, queries along the one before.
         let masks = [(self.masks.keys, [0, 1, 1, -1]), (self.masks.queries, [0, 1, -1, 1])];
@@ -111,6 +110,7 @@ impl Attention {
             let mask = if shapes[3 + i].axis.is_some() { inputs[3 + i] } else { emit.unsqueeze(inputs[3 + i], 1) };
             let sizes = emit.ints(sizes);
             let mask = emit.node("Reshape", &[mask, sizes]);
+            let zero = emit.scalar(0.0);
             let own = emit.node("Equal", &[mask, zero]);
             hidden = Some(either(emit, hidden, own));
         }

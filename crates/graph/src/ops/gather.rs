@@ -6,7 +6,7 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
-use crate::onnx::{Attribute, Emitter, NoForm, Tensor};
+use crate::onnx::{Attribute, Emitter, NoForm, Tensor, leading};
 use crate::op::{Context, Cost, InputGradients, Op};
 use crate::shape::Shape;
 
@@ -102,5 +102,24 @@ impl Op for Scatter {
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         let dims = backward.shape(inputs[0]).dims.clone();
         Ok(vec![Some(backward.add(Gather { columns: self.columns.clone(), dims }, &[upstream])?)])
+    }
+
+    /// It has a form where no two columns go to one.
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        // Where nothing goes, the column of zeros is taken that is put behind the input.
+        let count = self.columns.len();
+        let mut sources = vec![count as i64; output.elements()];
+        for (source, column) in self.columns.iter().enumerate() {
+            if std::mem::replace(&mut sources[*column as usize], source as i64) != count as i64 {
+                return Err(NoForm);
+            }
+        }
+        let x = emit.flat(inputs[0], shapes[0]);
+        let rows = vec![0; leading(shapes[0])];
+        let pads = emit.ints(&[rows.as_slice(), &[0], &rows, &[1]].concat());
+        let with_zeros = emit.node("Pad", &[x, pads]);
+        let sources = emit.ints(&sources);
+        let spread = emit.node_with("Gather", &[with_zeros, sources], &[("axis", Attribute::Int(-1))]);
+        Ok(emit.reshape(spread, &output.with_dims(&[output.elements()]), &output.dims))
     }
 }
