@@ -190,3 +190,26 @@ impl Callable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_book_names_every_function() {
+        let page = include_str!("../../../../docs/blocks.md");
+        for function in all() {
+            assert!(page.contains(&format!("`{}`", function.names[0])), "docs/blocks.md does not name {}", function.names[0]);
+            assert!(function.required <= function.parameters.len());
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = all().flat_map(|function| function.names.iter().copied()).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}
