@@ -178,13 +178,11 @@ impl Backbone<'_> {
         if field == "output_blocks" {
             return Ok(Tensors::List(outputs.collect()));
         }
-        let mut parts = Vec::new();
-        for output in outputs {
-            match output {
-                Tensors::One(_) => parts.push(output),
-                Tensors::List(list) | Tensors::Tuple(list) => parts.extend(list),
-            }
-        }
+        let parts = outputs.map(|output| match output {
+            Tensors::Tuple(parts) => Tensors::List(parts),
+            other => other,
+        });
+        let parts = parts.collect();
         let shapes = nodes.iter().map(|node| self.shown(builder, package, *node)).collect::<Vec<_>>().join(" and ");
         let merged = merge(&mut builder.scope(&this.scope), parts, -1);
         merged.map_err(|message| {

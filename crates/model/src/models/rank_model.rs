@@ -4,21 +4,20 @@
 use rankmill_config::Diagnostic;
 use rankmill_graph::Value;
 use rankmill_nn::init::Initializer;
-use rankmill_nn::layers::Tensors;
 use rankmill_nn::layers::scope::Bias;
 
 use crate::backbone::Backbone;
 use crate::model::Construction;
+use crate::tensor;
 
 pub(super) fn build(c: &mut Construction<'_>) -> Result<Vec<Value>, Diagnostic> {
     let Some(tower) = &c.config.backbone else {
         return Err(c.error("model_config", "a RankModel needs a `backbone`"));
     };
     let mut backbone = Backbone::new(c.pipeline, tower)?;
-    let Tensors::One(output) = backbone.build(&mut c.builder, &mut c.groups)? else {
-        let message = "a RankModel needs one tensor, but the backbone ends in a list of them; add a `top_mlp`, or put them side by side";
-        return Err(c.error("model_config.backbone", message));
-    };
+    // A list has no width in EasyRec, which stops; its tensors side by side are what it can only mean.
+    let parts = backbone.build(&mut c.builder, &mut c.groups)?.values();
+    let output = tensor::concat(&mut c.builder.scope("backbone"), &parts, -1).map_err(|message| c.error("model_config.backbone", message))?;
     c.blocks = std::mem::take(&mut backbone.blocks);
     let classes = c.tasks[0].classes;
     if c.builder.graph.shape(output).elements() == classes {
