@@ -224,7 +224,7 @@ fn gated(rewriter: &mut Rewriter<'_>, node: &Node, dy: Value) -> Result<Option<V
 }
 
 /// Puts copies before concatenations, in-place operations and views whose inputs live elsewhere. Afterwards every input of a
-/// concatenation is computed row by row and belongs to it alone, and every overwritten input is used once.
+/// concatenation is computed row by row and belongs to it alone, every overwritten input is used once, and every output has a place.
 pub(crate) fn materialise(graph: &Graph, outputs: &[Value]) -> Result<Rewritten, GraphError> {
     let mut rewriter = Rewriter::new(graph, outputs);
     let mut claimed = vec![false; graph.nodes.len()];
@@ -252,6 +252,13 @@ pub(crate) fn materialise(graph: &Graph, outputs: &[Value]) -> Result<Rewritten,
             }
         }
         rewriter.map[value.0] = Some(rewriter.new.add_shared(node.op.clone(), &inputs)?);
+    }
+    // What is given from outside can be read after a run as a copy.
+    for output in outputs {
+        let given = rewriter.mapped(*output);
+        if matches!(rewriter.new.execution(given), Execution::DenseInput(_) | Execution::Parameter(_)) {
+            rewriter.map[output.0] = Some(rewriter.new.add(Unary::Copy, &[given])?);
+        }
     }
     Ok(rewriter.finish())
 }

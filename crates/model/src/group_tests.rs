@@ -323,7 +323,6 @@ fn what_can_not_be_built_names_its_place() {
         (with(""), "feature_names: 's'".to_string(), "names no combiner"),
         (with("text_cnn { filter_sizes: 2 pad_sequence_length: 3 }"), "feature_names: 's'".to_string(), "1 filter_sizes for 0 num_filters"),
         (with("text_cnn { filter_sizes: 4 num_filters: 1 pad_sequence_length: 3 }"), "feature_names: 's'".to_string(), "does not fit"),
-        (with("text_cnn { filter_sizes: 4 num_filters: 1 pad_sequence_length: 0 }"), "feature_names: 's'".to_string(), "above 0"),
         (numbers.to_string(), "feature_names: 's'".to_string(), "needs a `sequence_combiner`"),
         (s.clone(), "feature_names: ['k', 's'] wide_deep: WIDE".to_string(), "wide group `g`"),
         (s.clone(), self::group("seq_att_map { key: 'narrow' hist_seq: 's' }"), "the keys have 2 columns and the sequences 3"),

@@ -5,6 +5,7 @@ use rankmill_data::{FeatureKind, FeatureSet, FeatureSpec};
 use rankmill_graph::ops::concat::Concat;
 use rankmill_graph::ops::leaf::DenseInput;
 use rankmill_graph::ops::lookup::{Combiner, Lookup};
+use rankmill_graph::ops::matmul::MatMul;
 use rankmill_graph::ops::reduce::HalfSquareSum;
 use rankmill_graph::ops::reshape::Reshape;
 use rankmill_graph::{GraphError, Shape, Value};
@@ -75,7 +76,7 @@ impl<'a> Groups<'a> {
                 continue;
             }
             let width = if wide { wide_output_dim.unwrap_or(0) as usize } else { spec.embedding_dim };
-            if wide && width == 0 && matches!(spec.kind, FeatureKind::Ids { .. }) {
+            if wide && width == 0 {
                 let message = format!("the wide group `{name}` needs `wide_output_dim` in an input_layer block");
                 return Err(self.pipeline.error(path, message));
             }
@@ -191,16 +192,26 @@ pub(crate) fn member(
     let text = |error: GraphError| error.to_string();
     let (slot, rows) = match (slot, &spec.kind) {
         (Slot::Ids(slot), FeatureKind::Ids { rows, .. }) => (slot, *rows),
-        (Slot::Dense(slot, width), _) => {
-            let value = builder.scope(scope).add(DenseInput { slot, width, axis: None }, &[]).map_err(text)?;
-            return Ok(Member { value, is_embedding: false });
+        (Slot::Dense(slot, numbers), _) => {
+            let value = builder.scope(scope).add(DenseInput { slot, width: numbers, axis: None }, &[]).map_err(text)?;
+            if !wide || width == 0 {
+                return Ok(Member { value, is_embedding: false });
+            }
+            // A wide group weighs numbers: each has a row of a table.
+            let table = table_rows(builder, &format!("{scope}/{}", spec.table_suffix), spec, numbers, width)?;
+            let value = builder.graph.add(MatMul::PLAIN, &[value, table]).map_err(text)?;
+            return Ok(Member { value, is_embedding: true });
         }
         _ => unreachable!("sequences are no plain members"),
     };
     if width == 0 {
         return Err(format!("feature `{}` needs an embedding_dim", spec.name));
     }
-    let table = spec.embedding_name.as_ref().unwrap_or(&spec.table_suffix);
+    let table = match &spec.embedding_name {
+        Some(shared) if wide => format!("{shared}_wide"),
+        Some(shared) => shared.clone(),
+        None => spec.table_suffix.clone(),
+    };
     let table = table_rows(builder, &format!("{scope}/{table}"), spec, rows, width)?;
     let combiner = if wide { Combiner::Sum } else { combiner(spec) };
     let value = builder.graph.add(Lookup { slot, combiner, axis: None }, &[table]).map_err(text)?;

@@ -278,7 +278,8 @@ fn a_run_starts_from_another_model() {
 
 #[test]
 fn two_optimizers_train_and_resume() {
-    let sgd = "train_config.optimizer_config[+]={ momentum_optimizer { learning_rate { constant_learning_rate { learning_rate: 0.01 } } } }";
+    let sgd =
+        "train_config.optimizer_config[+]={ momentum_optimizer { learning_rate { constant_learning_rate { learning_rate: 0.01 } } } }";
     let whole = Place::new();
     whole.train(&[sgd], Start::Fresh).expect("the run works");
     let halves = Place::new();

@@ -17,7 +17,7 @@ use rankmill_graph::ops::concat::{Columns, Concat, Pad};
 use rankmill_graph::ops::dropout::{DropWhole, Dropout};
 use rankmill_graph::ops::fill::Fill;
 use rankmill_graph::ops::layer_norm::LayerNorm;
-use rankmill_graph::ops::leaf::DenseInput;
+use rankmill_graph::ops::leaf::{DenseInput, Parameter};
 use rankmill_graph::ops::loss::SigmoidCrossEntropy;
 use rankmill_graph::ops::matmul::MatMul;
 use rankmill_graph::ops::positions::{LastPosition, PositionRows};
@@ -351,6 +351,23 @@ fn threads_do_not_change_bits_along_axes() {
         }
         assert!(runs.windows(2).all(|pair| pair[0] == pair[1]), "{rows} rows, {length} positions");
     }
+}
+
+#[test]
+fn inputs_and_parameters_can_be_outputs() {
+    let mut graph = Graph::new();
+    let shape = Shape::fixed(&[2, 3]);
+    let index = graph.declare("w", shape.clone(), true).expect("declared");
+    let w = graph.add(Parameter { index, shape }, &[]).expect("a parameter");
+    let x = graph.add(DenseInput { slot: 0, width: 2, axis: None }, &[]).expect("an input");
+    let part = graph.add(Columns { first: 1, width: 1 }, &[x]).expect("a column");
+    let mut executor = Executor::new(graph, &[x, w, part], 4, Precision::F32);
+    let (rows, weights) = ([1.0, 2.0, 3.0, 4.0], [5.0; 6]);
+    let feed = Feed { rows: 2, lengths: &[], dense: &[MatRef::new(&rows, 2, 2)], ids: &[], seed: 0 };
+    executor.run(&[MatRef::new(&weights, 2, 3)], Weights::Changed, &feed, &Pool::new(1).expect("a thread"));
+    assert_eq!(executor.value(x).to_vec(), rows);
+    assert_eq!(executor.value(w).to_vec(), weights);
+    assert_eq!(executor.value(part).to_vec(), [2.0, 4.0]);
 }
 
 /// A network with all kinds of phases gives the same bits for any number of threads, batch cut and reuse of buffers.

@@ -17,7 +17,8 @@ pub(super) fn build(c: &mut Construction<'_>) -> Result<Vec<Value>, Diagnostic> 
     let mut backbone = Backbone::new(c.pipeline, tower)?;
     // A list has no width in EasyRec, which stops; its tensors side by side are what it can only mean.
     let parts = backbone.build(&mut c.builder, &mut c.groups)?.values();
-    let output = tensor::concat(&mut c.builder.scope("backbone"), &parts, -1).map_err(|message| c.error("model_config.backbone", message))?;
+    let output =
+        tensor::concat(&mut c.builder.scope("backbone"), &parts, -1).map_err(|message| c.error("model_config.backbone", message))?;
     c.blocks = std::mem::take(&mut backbone.blocks);
     let classes = c.tasks[0].classes;
     if c.builder.graph.shape(output).elements() == classes {

@@ -1,7 +1,7 @@
 //! Convolutions over the positions of a sequence (EasyRec behaviours 17 and 137), after "Convolutional Neural Networks for Sentence
 //! Classification" (Kim 2014, arXiv 1408.5882).
 //!
-//! The sequence is filled up with zeros, or cut, to `pad_sequence_length` positions. For each filter size k with f filters,
+//! The sequence is filled up with zeros, or cut, to `pad_sequence_length` positions; at 0 it stays as long as the longest of the batch. For each filter size k with f filters,
 //! `y = max over p of activation(x[p .. p + k]·kernel + bias)`, p over all places where a window fits, padding included;
 //! the y are put side by side. Kernels `[k, d, f]` start with `glorot_uniform`, biases with 0.
 
@@ -35,10 +35,6 @@ impl TextCnn {
     /// If there are no filters, not as many sizes as numbers, a window does not fit, or a name is unknown.
     pub fn from_config(config: &proto::TextCnn) -> Result<TextCnn, LayerError> {
         let settings = Settings::of_message(config, "protos.TextCNN");
-        if settings.count("pad_sequence_length", 0)? == 0 {
-            let message = "must be above 0: every sequence is filled up or cut to it";
-            return Err(settings.error("pad_sequence_length", message).into());
-        }
         if settings.is_set("mlp") {
             return Err(settings.error("mlp", "an MLP after the convolutions is not supported yet").into());
         }
