@@ -170,6 +170,19 @@ fn standard_input_is_a_file_but_not_for_training() {
 }
 
 #[test]
+fn a_cache_changes_no_figure() {
+    let dir = folder_with_data("1000");
+    let train = |more: &[&str]| {
+        let words = ["train", "a.config", "--json", "--overwrite", "--model-dir", "m", "--set", "data_config.num_epochs=2"];
+        json(&check(dir.path(), &[&words, more].concat(), 0))["metrics"].clone()
+    };
+    let expected = train(&[]);
+    assert_eq!(train(&["--cache", "cache"]), expected);
+    assert_eq!(train(&["--cache", "cache"]), expected);
+    assert_eq!(fs::read_dir(dir.path().join("cache")).expect("the caches").count(), 1);
+}
+
+#[test]
 fn rejected_rows_are_written() {
     let dir = folder_with_data("1000");
     let path = dir.path().join("data/movies_test_data");

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The longest part of a value that a message shows, in characters.
 const SHOWN_CHARACTERS: usize = 60;
 
@@ -74,7 +76,7 @@ pub fn shown(bytes: &[u8]) -> String {
 }
 
 /// The rules that data can break.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each message says what the rule and its numbers mean")]
 pub enum Rule {
     #[error("has {found} fields; data_config.input_fields declares {expected}")]
@@ -132,7 +134,7 @@ pub enum Rule {
     #[error("is not a JSON object: {problem}")]
     NotJson { problem: String },
     #[error("is not a tf.train.Example: {problem}")]
-    NotExample { problem: &'static str },
+    NotExample { problem: String },
     #[error("has {found} values in the feature list `{field}`; n_data_batch_tfrecord is {expected}")]
     FeatureListLength { field: String, expected: usize, found: usize },
     #[error("has {found} columns; selected_cols needs {needed}; check rtp_separator")]
@@ -148,7 +150,7 @@ pub enum Rule {
     #[error("cannot be written: {0}")]
     Unwritable(String),
     #[error("is not valid {format} data: {problem}")]
-    Damaged { format: &'static str, problem: String },
+    Damaged { format: String, problem: String },
     #[error("matches no file")]
     NoFile,
     #[error("is a directory without files")]
@@ -156,9 +158,9 @@ pub enum Rule {
     #[error("is not a valid file pattern: {0}")]
     Pattern(String),
     #[error("is not {expected}, as data_config.input_type says")]
-    OtherContent { expected: &'static str },
+    OtherContent { expected: String },
     #[error("is {this}, but {first} is {other}; files that are read together must have one format")]
-    MixedContent { this: &'static str, first: String, other: &'static str },
+    MixedContent { this: String, first: String, other: String },
     #[error("is a Parquet file, which can be read from a plain file only: neither compressed as a whole nor from standard input")]
     WrappedParquet,
     #[error("has no column `{column}`, which is needed; it has {known}")]
@@ -171,6 +173,8 @@ pub enum Rule {
         "must name equally many label, dense and category files: LABEL;DENSE;CATEGORY, or label files alone with `label` in their names"
     )]
     CriteoPaths,
+    #[error("is no whole cache of features; remove its folder")]
+    DamagedCache,
     #[error("is standard input, which can be read only once; training, and evaluation during it, need files")]
     StandardInputTwice,
     #[error("is none of data_config.input_fields: {known}")]
@@ -225,6 +229,7 @@ impl Rule {
             Rule::OtherContent { .. } | Rule::MixedContent { .. } | Rule::WrappedParquet => "another format",
             Rule::ColumnMissing { .. } | Rule::ColumnType { .. } => "unusable columns",
             Rule::OtherRowCount { .. } | Rule::CriteoPaths => "files that do not match",
+            Rule::DamagedCache => "damaged cache",
             Rule::StandardInputTwice => "standard input read twice",
             Rule::NoFile => "no file",
             Rule::EmptyDirectory => "empty directory",

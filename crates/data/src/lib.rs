@@ -6,6 +6,7 @@
 //! See `ARCHITECTURE.md` for the place of this crate.
 
 mod batch;
+mod cache;
 mod error;
 mod features;
 mod field_rows;
@@ -23,6 +24,7 @@ pub use batch::{
     Column, Combiner, DenseColumn, FeatureBatch, FeatureCounts, FeatureKind, FeatureSpec, KeptColumn, Observed, Positions, SequenceColumn,
     SequenceSpec,
 };
+pub use cache::FeatureCache;
 pub use error::{DataError, Report, Rule, SkippedCause, shown};
 pub use features::{FeatureSet, OnError, Recipe, ScoringField, read_vocabulary};
 pub use field_rows::{FieldNames, FieldRows, TextSpan};

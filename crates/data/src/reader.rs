@@ -12,11 +12,12 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rankmill_config::{Diagnostics, Pipeline};
 
 use crate::batch::{FeatureBatch, FeatureKind};
-use crate::error::{DataError, Report};
+use crate::cache::{AS_READ, FEATURES, FeatureCache, append};
+use crate::error::{DataError, Report, Rule};
 use crate::features::FeatureSet;
 use crate::rejected::{Content, Rejected, RejectedRow};
 use crate::rows::RawRows;
-use crate::sources::{Decoder, InputFile, InputFormat, Position, Record, RecordBlock, RowOrder, Rows, Source};
+use crate::sources::{Decoder, Framing, InputFile, InputFormat, Position, Record, RecordBlock, RowOrder, Rows, Source};
 use crate::statistics::{FeatureStatistics, Statistics};
 
 /// Batches that wait for the caller take about this much memory at most.
@@ -43,6 +44,8 @@ pub struct ReaderOptions {
     pub position: Option<Position>,
     /// Where rows are written that are left out, or that stop the run.
     pub rejected: Option<Rejected>,
+    /// Where the features of all rows are kept, so that they are made once.
+    pub cache: Option<FeatureCache>,
 }
 
 /// The order of the rows (EasyRec behaviour 4).
@@ -110,6 +113,7 @@ impl ReaderOptions {
             keep: Vec::new(),
             position: None,
             rejected: None,
+            cache: None,
         })
     }
 }
@@ -166,6 +170,8 @@ pub struct Reader {
     threads: Vec<JoinHandle<()>>,
     files: Arc<[InputFile]>,
     epochs: u64,
+    /// Bytes on disk that one pass reads.
+    bytes_of_a_pass: u64,
     read_bytes: Arc<AtomicU64>,
     /// Epochs completed, and bytes of text of the current one, in the batches taken.
     taken: (u64, u64),
@@ -185,20 +191,26 @@ impl Reader {
     pub fn new(options: ReaderOptions, mut features: FeatureSet) -> Result<Reader, DataError> {
         features.keep(&options.keep)?;
         let read_bytes = Arc::new(AtomicU64::new(0));
-        let Source { files, opener, decoder } = options.format.source(&options.inputs, &options.keep, &read_bytes)?;
+        let source = options.format.source(&options.inputs, &options.keep, &read_bytes)?;
+        let cached = options.cache.as_ref().map(|cache| cache.open(&source, &features, &options.keep, &read_bytes)).transpose()?;
+        let is_cached = cached.is_some();
+        let Source { files, opener, decoder } = source;
         let has_lines = opener.has_lines();
+        let (read_files, opener) = cached.unwrap_or_else(|| (Arc::clone(&files), opener));
         let (order, seed) = row_order(&options);
         let start = options.position.unwrap_or(Position { seed, ..Position::default() });
         let (block_sender, block_receiver) = bounded(WAITING_BLOCKS);
         let (used_sender, used_receiver) = bounded(WAITING_BLOCKS + 2);
         let capacity = prefetched_batches(&options, &features);
         let (batch_sender, batch_receiver) = bounded(capacity);
-        let source = Rows::new(Arc::clone(&files), opener, order, start);
+        let bytes_of_a_pass = read_files.iter().map(|file| file.bytes).sum();
+        let source = Rows::new(read_files, opener, order, start);
         let statistics = Statistics::new(features.specs());
         let names: Arc<[String]> = files.iter().map(|file| file.path.clone()).collect();
         let rows = RawRows::new(features.field_names().len(), names);
         let keeps_rejected = options.rejected.is_some();
-        let columns = Columns { rows, features, decoder, keeps_rejected };
+        let cached = is_cached.then(|| CachedColumns::new(&mut features, &rows, has_lines)).transpose()?;
+        let columns = Columns { rows, features, decoder, keeps_rejected, cached };
         let batch_size = options.batch_size;
         let threads = vec![
             thread::spawn(move || read_rows(source, batch_size, &used_receiver, &block_sender)),
@@ -208,8 +220,9 @@ impl Reader {
             batches: Some(batch_receiver),
             threads,
             epochs: order.epochs,
-            text_bytes_of_a_pass: if has_lines { files.iter().map(|file| file.text_bytes).sum() } else { None },
+            text_bytes_of_a_pass: if has_lines && !is_cached { files.iter().map(|file| file.text_bytes).sum() } else { None },
             files,
+            bytes_of_a_pass,
             read_bytes,
             taken: (start.epoch, 0),
             statistics,
@@ -232,8 +245,8 @@ impl Reader {
         let passes = match self.text_bytes_of_a_pass {
             Some(total) => self.taken.0 as f64 + self.taken.1 as f64 / total.max(1) as f64,
             None => {
-                let bytes = self.files.iter().map(|file| file.bytes).sum::<u64>();
-                if bytes == 0 { 0.0 } else { self.read_bytes.load(Ordering::Relaxed) as f64 / bytes as f64 }
+                let read = self.read_bytes.load(Ordering::Relaxed);
+                if self.bytes_of_a_pass == 0 { 0.0 } else { read as f64 / self.bytes_of_a_pass as f64 }
             }
         };
         match self.epochs {
@@ -372,10 +385,30 @@ struct Columns {
     decoder: Decoder,
     /// Whether the rows that are left out are handed through.
     keeps_rejected: bool,
+    /// What it takes to make batches of rows whose features are there already.
+    cached: Option<CachedColumns>,
+}
+
+/// Batches of rows of the cache.
+struct CachedColumns {
+    /// A batch without rows.
+    empty: FeatureBatch,
+    /// Whether rows as they were read are lines.
+    has_lines: bool,
+}
+
+impl CachedColumns {
+    fn new(features: &mut FeatureSet, rows: &RawRows, has_lines: bool) -> Result<CachedColumns, DataError> {
+        Ok(CachedColumns { empty: features.transform(rows)?, has_lines })
+    }
 }
 
 impl Columns {
     fn batch(&mut self, block: &RecordBlock) -> Result<Batch, DataError> {
+        if let Some(cached) = &self.cached {
+            let (batch, has_lines) = (cached.empty.clone(), cached.has_lines);
+            return self.cached_batch(block, batch, has_lines);
+        }
         self.rows.clear();
         if let Err(rule) = self.decoder.decode(block, &mut self.rows) {
             let origin = block.origins[self.rows.rows()];
@@ -385,6 +418,40 @@ impl Columns {
         let skipped = &features.observed.skipped;
         let rejected = if self.keeps_rejected { self.rejected(block, skipped) } else { Vec::new() };
         Ok(Batch { features, position: block.position, text_bytes: block.text_bytes, rejected })
+    }
+
+    /// Puts the rows of a block of the cache into an empty batch. Those without features are unusable, and are read again to say why.
+    fn cached_batch(&mut self, block: &RecordBlock, mut batch: FeatureBatch, has_lines: bool) -> Result<Batch, DataError> {
+        let mut rejected = Vec::new();
+        for (record, origin) in block.records() {
+            let mut single = RecordBlock::new(if has_lines { Framing::Lines } else { Framing::Ends });
+            let mut content = Content::Lost;
+            match record {
+                Record::Row([FEATURES, features @ ..]) => {
+                    append(&mut batch, features).ok_or_else(|| DataError::file(self.rows.file(origin), Rule::DamagedCache))?;
+                    continue;
+                }
+                Record::Row([AS_READ, bytes @ ..]) => {
+                    if has_lines {
+                        content = Content::Line(String::from_utf8_lossy(bytes).into_owned());
+                    }
+                    single.push(Record::Row(bytes), origin);
+                }
+                Record::Row(_) => return Err(DataError::file(self.rows.file(origin), Rule::DamagedCache)),
+                broken @ Record::Broken(_) => single.push(broken, origin),
+            }
+            self.rows.clear();
+            let decoded = self.decoder.decode(&single, &mut self.rows);
+            decoded.map_err(|rule| DataError { row: origin.line, ..DataError::file(self.rows.file(origin), rule) })?;
+            for error in self.features.transform(&self.rows)?.observed.skipped {
+                rejected.push(RejectedRow { error: error.clone(), content: content.clone() });
+                batch.observed.skipped.push(error);
+            }
+        }
+        if !self.keeps_rejected {
+            rejected.clear();
+        }
+        Ok(Batch { features: batch, position: block.position, text_bytes: block.text_bytes, rejected })
     }
 
     /// The rows of a block that were left out, which are in its order.

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rankmill_config::Pipeline;
-use rankmill_data::{Batch, FeatureSet, FeatureStatistics, InputFile, Position, Reader, ReaderOptions, Rejected, Report, Supply};
+use rankmill_data::{
+    Batch, FeatureCache, FeatureSet, FeatureStatistics, InputFile, Position, Reader, ReaderOptions, Rejected, Report, Supply,
+};
 use rankmill_graph::OpProfile;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
@@ -57,6 +59,8 @@ pub struct RunOptions {
     pub profile: Profile,
     /// Where rows are written that are left out, or that stop the run.
     pub rejected: Option<Rejected>,
+    /// The folder where the features of the training rows are kept, so that they are made once.
+    pub cache: Option<PathBuf>,
 }
 
 /// Whether a run takes the time of every operation of its training steps.
@@ -249,6 +253,7 @@ impl<'a> Run<'a> {
         let mut reading = ReaderOptions::train(pipeline, options.train_inputs.clone(), trainer.seed())?;
         reading.position = state.as_ref().map(|state| state.position);
         reading.rejected.clone_from(&options.rejected);
+        reading.cache = options.cache.as_deref().map(|folder| FeatureCache::new(folder, pipeline)).transpose()?;
         let reader = Reader::new(reading, features.clone())?;
         let evaluator = match options.eval_inputs.is_empty() {
             true => None,

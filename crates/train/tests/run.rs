@@ -45,6 +45,7 @@ impl Place {
             precision: Precision::F32,
             profile: Profile::Off,
             rejected: None,
+            cache: None,
         }
     }
 

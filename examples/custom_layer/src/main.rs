@@ -39,6 +39,7 @@ fn run(task: Task) -> anyhow::Result<Outcome> {
         precision: Precision::F32,
         profile: Profile::Off,
         rejected: None,
+        cache: None,
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let pool = Arc::new(Pool::new(threads)?);

@@ -1,6 +1,7 @@
 //! Settings that are read and change nothing: those of other machinery (EasyRec behaviour 47) and those not used yet.
 
 use super::Finder;
+use crate::proto::dataset_config::InputType;
 use crate::walk;
 
 const NAME: &str = "setting_without_effect";
@@ -91,11 +92,12 @@ const SECTIONS: [(&str, &str, &str); 2] = [
 
 /// Only a value that differs from the default is worth a word: `sync_replicas: true` stands in nearly every config.
 pub(super) fn find(finder: &mut Finder<'_>) {
+    let input_type = finder.pipeline.proto.data_config.as_ref().map(|data| data.input_type());
     let mut found = Vec::new();
     walk::scalars(finder.pipeline.message(), &mut |path, field, value| {
         let message = field.parent_message();
         let listed = VALUES.iter().find(|idle| idle.message == message.name() && idle.field == field.name());
-        let Some(idle) = listed.filter(|_| *value != field.default_value()) else { return };
+        let Some(idle) = listed.filter(|_| *value != field.default_value() && !is_read(input_type, field.name())) else { return };
         // A list is worth one word, at its first element.
         if !field.is_list() || path.ends_with("[0]") {
             found.push((path.to_owned(), idle));
@@ -109,6 +111,17 @@ pub(super) fn find(finder: &mut Finder<'_>) {
             let field = path.rsplit('.').next().unwrap_or(path);
             finder.note_as(NAME, path, format!("`{field}` has no effect"), effect, fix);
         }
+    }
+}
+
+/// Whether an input type reads a setting that the others don't.
+fn is_read(input_type: Option<InputType>, setting: &str) -> bool {
+    match input_type {
+        Some(InputType::RtpInput) => matches!(setting, "rtp_separator" | "selected_cols"),
+        // Files say themselves how they are compressed.
+        Some(InputType::TfRecordInput) => setting == "data_compression_type",
+        Some(InputType::BatchTfRecordInput) => matches!(setting, "data_compression_type" | "n_data_batch_tfrecord"),
+        _ => false,
     }
 }
 

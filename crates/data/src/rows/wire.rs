@@ -38,7 +38,7 @@ impl<'a> Message<'a> {
                 Value::Bytes(bytes)
             }
             5 => Value::Fixed32(self.fixed()?),
-            _ => return Err(Rule::NotExample { problem: "a field has a type that does not exist" }),
+            _ => return Err(Rule::NotExample { problem: "a field has a type that does not exist".into() }),
         };
         Ok(Some((key >> 3, value)))
     }
@@ -64,7 +64,7 @@ impl<'a> Message<'a> {
 }
 
 fn cut_off() -> Rule {
-    Rule::NotExample { problem: "a field is cut off" }
+    Rule::NotExample { problem: "a field is cut off".into() }
 }
 
 #[cfg(test)]

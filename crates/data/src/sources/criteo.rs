@@ -68,7 +68,10 @@ impl CriteoFile {
             let source = &mut self.sources[part];
             let bytes = source.read_full(&mut self.chunks[part]).map_err(|error| fail(source.damage(&error)))?;
             if bytes % (numbers * NUMBER) != 0 {
-                return Err(fail(Rule::Damaged { format: "Criteo", problem: format!("the last row of the {name} file is cut off") }));
+                return Err(fail(Rule::Damaged {
+                    format: "Criteo".into(),
+                    problem: format!("the last row of the {name} file is cut off"),
+                }));
             }
             rows[part] = bytes / (numbers * NUMBER);
         }

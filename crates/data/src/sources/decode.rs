@@ -33,7 +33,7 @@ impl Decoded {
     /// The rule that data breaks which can't be read on.
     pub(crate) fn damage(&self, error: &io::Error) -> Rule {
         match self.format {
-            Some(format) => Rule::Damaged { format, problem: error.to_string() },
+            Some(format) => Rule::Damaged { format: format.to_string(), problem: error.to_string() },
             None => Rule::Unreadable(error.to_string()),
         }
     }

@@ -144,7 +144,7 @@ impl InputFormat {
             (_, declared) => {
                 let expected = if *declared == Declared::Parquet { Content::Parquet } else { Content::TfRecord };
                 let path = files.first().map_or("", |file| file.path.as_str());
-                return Err(DataError::file(path, Rule::OtherContent { expected: expected.name() }));
+                return Err(DataError::file(path, Rule::OtherContent { expected: expected.name().to_string() }));
             }
         })
     }
@@ -158,7 +158,8 @@ fn content(files: &[InputFile]) -> Result<Option<Content>, DataError> {
         match known {
             None => known = Some((content, &file.path)),
             Some((first, path)) if first != content => {
-                let rule = Rule::MixedContent { this: content.name(), first: path.to_string(), other: first.name() };
+                let rule =
+                    Rule::MixedContent { this: content.name().to_string(), first: path.to_string(), other: first.name().to_string() };
                 return Err(DataError::file(&*file.path, rule));
             }
             Some(_) => {}

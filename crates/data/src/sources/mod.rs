@@ -15,6 +15,7 @@ mod standard_input;
 mod text;
 mod tf_record;
 
+pub(crate) use decode::{Decoded, open};
 pub(crate) use decoder::Decoder;
 pub(crate) use fields::{List, SourceField, entry, fields_of_lists, source_fields};
 pub use files::{InputFile, Side, declared_inputs, expand_inputs};
@@ -22,5 +23,5 @@ pub use format::InputFormat;
 pub(crate) use format::Source;
 pub use order::Position;
 pub(crate) use order::{RowOrder, Rows};
-pub(crate) use record::{Record, RecordBlock};
+pub(crate) use record::{FileKind, Framing, Opener, Record, RecordBlock, RecordFile};
 pub(crate) use text::TextFile;

@@ -7,12 +7,12 @@
 mod cells;
 
 use std::fs::File;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use ::parquet::errors::ParquetError;
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Fields};
 
@@ -51,11 +51,13 @@ impl ParquetFile {
         let source = File::open(path).map_err(|error| DataError::file(path, Rule::Unreadable(error.to_string())))?;
         // Without the writer's own schema, a type is what Parquet says it is: text is text, and not a dictionary or a view of it.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(source, options).map_err(|error| damaged(path, &error))?;
+        let builder = caught(|| ParquetRecordBatchReaderBuilder::try_new_with_options(source, options));
+        let builder = builder.map_err(|problem| damaged(path, problem))?;
         let leaves = leaves_of_fields(builder.schema().fields(), fields).map_err(|rule| DataError::file(path, rule))?;
         let mask = ProjectionMask::leaves(builder.parquet_schema(), leaves);
         let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-        let reader = builder.with_projection(mask).with_batch_size(CHUNK).build().map_err(|error| damaged(path, &error))?;
+        let reader = caught(|| builder.with_projection(mask).with_batch_size(CHUNK).build());
+        let reader = reader.map_err(|problem| damaged(path, problem))?;
         Ok(ParquetFile {
             path: path.clone(),
             reader,
@@ -72,11 +74,11 @@ impl ParquetFile {
 
     /// Decodes the next rows; `false` at the end.
     fn fill(&mut self) -> Result<bool, DataError> {
-        let Some(batch) = self.reader.next() else {
-            return Ok(false);
+        let batch = match caught(|| self.reader.next().transpose()) {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Ok(false),
+            Err(problem) => return Err(DataError { row: self.number + 1, ..damaged(&self.path, problem) }),
         };
-        let at = |rule| DataError { row: self.number + 1, ..DataError::file(&*self.path, rule) };
-        let batch = batch.map_err(|error| at(Rule::Damaged { format: "Parquet", problem: error.to_string() }))?;
         self.columns = self.fields.iter().map(|field| field.is_read().then(|| column(&batch, &field.name)).flatten()).collect();
         (self.rows, self.taken) = (batch.num_rows(), 0);
         let (bytes, rows) = self.rest;
@@ -109,12 +111,19 @@ impl RecordFile for ParquetFile {
     }
 }
 
-fn damaged(path: &str, error: &ParquetError) -> DataError {
-    let problem = match error {
-        ParquetError::General(text) | ParquetError::NYI(text) => text.clone(),
-        other => other.to_string(),
-    };
-    DataError::file(path, Rule::Damaged { format: "Parquet", problem })
+fn damaged(path: &str, problem: String) -> DataError {
+    DataError::file(path, Rule::Damaged { format: "Parquet".into(), problem })
+}
+
+/// What the crate `parquet` returns, or what is wrong with the file. On damaged files some of its checks are panics.
+fn caught<T, E: std::fmt::Display>(read: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    match panic::catch_unwind(AssertUnwindSafe(read)) {
+        Ok(outcome) => outcome.map_err(|error| error.to_string()),
+        Err(panic) => {
+            let message = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(message.unwrap_or("it cannot be decoded").to_string())
+        }
+    }
 }
 
 /// The place of a field: the numbers of the column and of the members within it.

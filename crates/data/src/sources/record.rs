@@ -17,6 +17,7 @@ use super::parquet::ParquetFile;
 use super::sequence_example::SequenceExampleFile;
 use super::text::TextFile;
 use super::tf_record::TfRecordFile;
+use crate::cache::CacheFile;
 use crate::error::{DataError, Rule};
 use crate::rows::Origin;
 
@@ -74,6 +75,8 @@ pub(crate) enum FileKind {
     Dummy {
         rows: u64,
     },
+    /// Features that were made before.
+    Cached,
 }
 
 /// Opens the files of an input.
@@ -110,6 +113,7 @@ impl Opener {
             FileKind::SequenceExamples { rows } => Box::new(SequenceExampleFile::open(&file.path, rows, fields, progress)?),
             FileKind::Parquet => Box::new(ParquetFile::open(file, fields, progress)?),
             FileKind::Criteo => Box::new(CriteoFile::open(file, fields, progress)?),
+            FileKind::Cached => Box::new(CacheFile::open(&file.path, progress)?),
             FileKind::Dummy { rows } => Box::new(DummyFile::new(rows, fields.len())),
         })
     }

@@ -91,7 +91,7 @@ impl TfRecordFile {
     }
 
     fn damaged(&self, problem: &str) -> DataError {
-        let rule = Rule::Damaged { format: "TFRecord", problem: problem.to_string() };
+        let rule = Rule::Damaged { format: "TFRecord".into(), problem: problem.to_string() };
         DataError { row: self.number + 1, ..DataError::file(&*self.path, rule) }
     }
 }

@@ -7,7 +7,11 @@
 //! - `reader_sequential`, `reader_shuffled`: all rows of all inputs through the reader with its two threads. Batches are taken as fast as
 //!   they come, so `mean_ready` of `capacity` is near 0 unless the caller is what holds things up.
 //!
+//! - `formats`: up to 1,048,576 of these rows, written anew in each format, through the reader in order.
+//!
 //! A figure is the median of N passes (5), each over all rows.
+
+mod formats;
 
 use std::fs::File;
 use std::io::Read;
@@ -49,6 +53,7 @@ fn main() -> Outcome<()> {
         "one_thread": one_thread(&arguments, &pipeline, &features)?,
         "reader_sequential": reader(&arguments, &sequential, &features)?,
         "reader_shuffled": reader(&arguments, &shuffled, &features)?,
+        "formats": by_format(&arguments, &pipeline, &features)?,
     });
     println!("{figures:#}");
     Ok(())
@@ -90,6 +95,19 @@ fn reader(arguments: &Arguments, options: &ReaderOptions, features: &FeatureSet)
         "mean_ready": median(ready),
         "capacity": capacity,
     }))
+}
+
+/// The reader's figures for the same rows in each format.
+fn by_format(arguments: &Arguments, pipeline: &Pipeline, features: &FeatureSet) -> Outcome<Value> {
+    let folder = tempfile::tempdir()?;
+    let mut figures = serde_json::Map::new();
+    for (name, path) in formats::write(pipeline, &arguments.inputs, folder.path())? {
+        let bytes = std::fs::metadata(&path)?.len();
+        let mut figure = reader(arguments, &ReaderOptions::sequential(pipeline, vec![path])?, features)?;
+        figure["bytes"] = bytes.into();
+        figures.insert(name.to_string(), figure);
+    }
+    Ok(figures.into())
 }
 
 /// The figures of one thread; `null` if no input is text.

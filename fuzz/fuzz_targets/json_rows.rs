@@ -1,0 +1,10 @@
+//! JSON lines: every line is made an object, so that the file is one of JSON lines.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use rankmill_config::Pipeline;
+
+static CONFIG: LazyLock<Pipeline> = LazyLock::new(|| rankmill_fuzz::config("CSVInput"));
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rankmill_fuzz::read(&CONFIG, &[b"{\"label\": 1}\n", bytes].concat()));

@@ -1,0 +1,51 @@
+//! What the fuzz targets share: a config, and reading a file of arbitrary bytes with it.
+//!
+//! `cargo +nightly fuzz run parquet fuzz/corpus/parquet crates/data/tests/fixtures` starts from the good files of the tests.
+//! `crates/data/tests/mutations.rs` tries the same without cargo-fuzz.
+
+use std::io::Write;
+
+use rankmill_config::{Edits, Pipeline};
+use rankmill_data::{FeatureSet, Reader, ReaderOptions};
+
+const CONFIG: &str = r#"
+data_config {
+  input_type: CSVInput separator: ',' batch_size: 16 ignore_error: true label_fields: 'label'
+  input_fields { input_name: 'label' input_type: INT32 }
+  input_fields { input_name: 'user' input_type: INT64 }
+  input_fields { input_name: 'price' input_type: FLOAT }
+  input_fields { input_name: 'tags' }
+  input_fields { input_name: 'marks' }
+  input_fields { input_name: 'device.os' }
+}
+feature_config {
+  features { input_names: 'user' feature_type: IdFeature hash_bucket_size: 100 embedding_dim: 2 }
+  features { input_names: 'price' feature_type: RawFeature }
+  features { input_names: 'tags' feature_type: TagFeature hash_bucket_size: 100 embedding_dim: 2 }
+  features { input_names: 'marks' feature_type: TagFeature kv_separator: ':' hash_bucket_size: 100 embedding_dim: 2 }
+  features { input_names: 'device.os' feature_type: IdFeature hash_bucket_size: 100 embedding_dim: 2 }
+}
+model_config {
+  model_class: 'RankModel'
+  feature_groups { group_name: 'all' feature_names: ['user', 'price', 'tags', 'marks', 'device.os'] wide_deep: DEEP }
+}
+"#;
+
+/// The config, with another `input_type`.
+pub fn config(input_type: &str) -> Pipeline {
+    let text = CONFIG.replace("CSVInput", input_type);
+    Pipeline::parse("fuzz.config", &text, &Edits::default()).expect("a good config")
+}
+
+/// Reads a file of these bytes to its end or an error.
+pub fn read(config: &Pipeline, bytes: &[u8]) {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(bytes).expect("written");
+    let options = ReaderOptions::sequential(config, vec![file.path().to_string_lossy().into_owned()]).expect("a good config");
+    if let Ok(reader) = Reader::new(options, FeatureSet::new(config).expect("a good config")) {
+        for batch in reader {
+            let Ok(batch) = batch else { break };
+            assert_eq!(batch.features.labels[0].len(), batch.features.rows);
+        }
+    }
+}
