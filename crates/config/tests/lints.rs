@@ -20,12 +20,12 @@ const CASES: [(&str, &str, &str); 33] = [
     (
         "feature_type: IdFeature",
         "feature_type: ComboFeature input_names: 'tags' combo_input_seps: ['', '|']",
-        "combo_inputs_reordered 35:99",
+        "combo_inputs_reordered 35:104",
     ),
     (
         "feature_type: IdFeature",
         "feature_type: ComboFeature input_names: 'tags' combo_join_sep: '-' combo_input_seps: ['|', '']",
-        "combo_join_sep_replaced 35:99",
+        "combo_join_sep_replaced 35:97",
     ),
     ("batch_size: 64;", "batch_size: 64; batch_size: 65", "duplicate_scalar 22:19"),
     ("use_moving_average: False", "embedding_learning_rate_multiplier: 3", "embedding_multiplier_hardly_acts 12:41"),

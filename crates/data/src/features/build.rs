@@ -130,7 +130,7 @@ pub(crate) fn raw_feature(declaration: &Declaration<'_>) -> Result<Built, Proble
     let several = several(declaration)?;
     let boundaries = boundaries(config)?;
     let has_table = !boundaries.is_empty() || (declaration.deep && config.embedding_dim() > 0);
-    let combiner = if several.is_some() && !has_table { Combiner::Sum } else { combiner(declaration)? };
+    let combiner = if has_table { combiner(declaration)? } else { Combiner::Sum };
     let (output, table_suffix) = if !boundaries.is_empty() {
         (RawOutput::Buckets(boundaries), format!("{name}_bucketized_embedding"))
     } else {
