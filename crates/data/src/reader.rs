@@ -191,7 +191,7 @@ impl Reader {
     pub fn new(options: ReaderOptions, mut features: FeatureSet) -> Result<Reader, DataError> {
         features.keep(&options.keep)?;
         let read_bytes = Arc::new(AtomicU64::new(0));
-        let source = options.format.source(&options.inputs, &options.keep, &read_bytes)?;
+        let source = options.format.source(&options.inputs, &features, &options.keep, &read_bytes)?;
         let cached = options.cache.as_ref().map(|cache| cache.open(&source, &features, &options.keep, &read_bytes)).transpose()?;
         let is_cached = cached.is_some();
         let Source { files, opener, decoder } = source;

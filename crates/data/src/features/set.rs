@@ -96,6 +96,14 @@ impl FeatureSet {
         self.fields.iter().map(|field| field.name.as_str())
     }
 
+    /// The names of the fields that features, labels, the sample weight and keys are made of; some may come twice.
+    pub(crate) fn needed_fields(&self) -> impl Iterator<Item = &str> {
+        let inputs = self.features.iter().flat_map(|feature| feature.inputs.iter().copied());
+        let labels = self.labels.iter().map(|label| label.field);
+        let needed = inputs.chain(labels).chain(self.sample_weight).chain(self.keys.iter().copied());
+        needed.map(|field| self.fields[field].name.as_str())
+    }
+
     /// What happens to rows that break a rule.
     #[must_use]
     pub fn on_error(&self) -> OnError {

@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 
 use rankmill_config::proto::dataset_config::{FieldType, InputType};
-use rankmill_config::proto::eval_metrics::Metric;
 use rankmill_config::proto::feature_config::FeatureType;
 use rankmill_config::proto::{DatasetConfig, FeatureConfig};
 use rankmill_config::{Feature, Pipeline};
@@ -198,18 +197,17 @@ fn separator_in_value(field: &SourceField, separator: u8, value: &[u8]) -> Rule 
     Rule::SeparatorInValue { field: field.name.clone(), value: shown(value), separator: shown(&[separator]) }
 }
 
-/// The input fields of a config, in order.
+/// The input fields of a config, in order; who reads them is not known yet.
 pub(crate) fn source_fields(pipeline: &Pipeline) -> Vec<SourceField> {
     let missing = DatasetConfig::default();
     let data = pipeline.proto.data_config.as_ref().unwrap_or(&missing);
     let features = pipeline.features();
-    let needed = needed_fields(pipeline, data, &features);
     let wraps = matches!(data.input_type(), InputType::ParquetInput | InputType::ParquetInputV2);
     let describe = |name: String, kind: FieldType| {
         let readers: Vec<Reader<'_>> = readers(&features, &name).collect();
         SourceField {
             kind,
-            reading: if needed.contains(name.as_str()) { Reading::Needed } else { Reading::Nobody },
+            reading: Reading::Nobody,
             joining: joining(&readers, data, &name),
             modulus: if wraps { modulus(&readers) } else { None },
             has_null_word: data.input_type() == InputType::HiveParquetInput,
@@ -297,35 +295,6 @@ fn modulus(readers: &[Reader<'_>]) -> Option<i64> {
     };
     let first = buckets(readers.first()?)?;
     readers.iter().all(|reader| buckets(reader) == Some(first)).then_some(first)
-}
-
-/// The names of the fields that features of groups, labels, the sample weight or metrics read.
-fn needed_fields(pipeline: &Pipeline, data: &DatasetConfig, features: &[Feature<'_>]) -> BTreeSet<String> {
-    let groups = pipeline.feature_groups();
-    // Sequence groups and samplers name features in ways of their own: with them, every feature counts.
-    let has_sequences = pipeline.proto.model_config.as_ref().is_some_and(|model| !model.seq_att_groups.is_empty())
-        || groups.iter().any(|group| !group.config.sequence_features.is_empty());
-    let takes_all = has_sequences || data.sampler.is_some();
-    let in_groups: BTreeSet<&str> = groups.iter().flat_map(|group| group.features.iter().map(|feature| feature.name.as_str())).collect();
-    let mut needed = BTreeSet::new();
-    for feature in features {
-        if takes_all || in_groups.contains(feature.name.as_str()) {
-            needed.extend(feature.config.input_names.iter().cloned());
-        }
-    }
-    needed.extend(data.label_fields.iter().cloned());
-    needed.extend(data.sample_weight.clone());
-    let metrics = pipeline.proto.eval_config.as_ref().map_or(&[][..], |eval| &eval.metrics_set);
-    for metric in metrics {
-        let key = match &metric.metric {
-            Some(Metric::Gauc(gauc)) => gauc.uid_field(),
-            Some(Metric::SessionAuc(auc)) => auc.session_id_field(),
-            _ => continue,
-        };
-        let feature = features.iter().find(|feature| feature.name == key);
-        needed.insert(feature.and_then(|feature| feature.config.input_names.first()).map_or(key, String::as_str).to_string());
-    }
-    needed
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use super::standard_input::STANDARD_INPUT;
 use super::text::TextFile;
 use super::tf_record::is_tf_record;
 use crate::error::{DataError, Rule};
+use crate::features::FeatureSet;
 use crate::rows::example::Columns;
 use crate::rows::json::JsonRows;
 use crate::rows::rtp::{RtpPairs, RtpPlace, RtpRows};
@@ -101,11 +102,21 @@ impl InputFormat {
         self.declared != Declared::Criteo
     }
 
-    /// Finds the files of `inputs` and looks at their first bytes. The fields in `kept` are handed through besides those that are needed.
-    pub(crate) fn source(&self, inputs: &[String], kept: &[String], progress: &Arc<AtomicU64>) -> Result<Source, DataError> {
+    /// Finds the files of `inputs` and looks at their first bytes. The fields in `kept` are handed through besides those that the features
+    /// need.
+    pub(crate) fn source(
+        &self,
+        inputs: &[String],
+        features: &FeatureSet,
+        kept: &[String],
+        progress: &Arc<AtomicU64>,
+    ) -> Result<Source, DataError> {
         let mut fields = self.fields.to_vec();
         for field in fields.iter_mut().filter(|field| kept.contains(&field.name)) {
-            field.reading = field.reading.max(Reading::Kept);
+            field.reading = Reading::Kept;
+        }
+        for name in features.needed_fields() {
+            fields.iter_mut().filter(|field| field.name == name).for_each(|field| field.reading = Reading::Needed);
         }
         let fields: Arc<[SourceField]> = fields.into();
         let files = match self.declared {
@@ -121,7 +132,7 @@ impl InputFormat {
         let lines = FileKind::Lines { header_lines: 0 };
         match &self.declared {
             Declared::Dummy { rows } => return Ok((FileKind::Dummy { rows: *rows }, Decoder::Fields)),
-            Declared::Criteo => return Ok((FileKind::Criteo, Decoder::Fields)),
+            Declared::Criteo => return criteo_fields(files, fields).map(|()| (FileKind::Criteo, Decoder::Fields)),
             Declared::Rtp(rtp) => return Ok((lines, Decoder::Rtp(rtp.clone()))),
             Declared::RtpPairs => return Ok((lines, Decoder::RtpPairs(RtpPairs::new(fields)))),
             Declared::Text { .. } | Declared::Parquet | Declared::TfRecord | Declared::SequenceExamples { .. } => {}
@@ -200,13 +211,7 @@ fn declared(pipeline: &Pipeline, data: &DatasetConfig, fields: &[SourceField]) -
         },
         InputType::RtpInput => Declared::Rtp(Box::new(rtp(data, fields).map_err(|(place, message)| problem(place, message))?)),
         InputType::RtpInputV2 => Declared::RtpPairs,
-        InputType::CriteoInput => match fields.iter().find(|field| field.is_needed() && !criteo::has_field(&field.name)) {
-            Some(field) => {
-                let message = format!("CriteoInput has the fields label, f1 to f13 and c1 to c26, and no `{}`", field.name);
-                return Err(problem("input_type", message));
-            }
-            None => Declared::Criteo,
-        },
+        InputType::CriteoInput => Declared::Criteo,
         InputType::DummyInput => Declared::Dummy { rows: u64::from(data.batch_size()) },
         service => {
             let message = format!(
@@ -217,6 +222,15 @@ fn declared(pipeline: &Pipeline, data: &DatasetConfig, fields: &[SourceField]) -
             return Err(problem("input_type", message));
         }
     })
+}
+
+/// Checks that `CriteoInput` has all fields that are needed.
+fn criteo_fields(files: &[InputFile], fields: &[SourceField]) -> Result<(), DataError> {
+    let Some(field) = fields.iter().find(|field| field.is_needed() && !criteo::has_field(&field.name)) else {
+        return Ok(());
+    };
+    let rule = Rule::ColumnMissing { column: field.name.clone(), known: "label, f1 to f13 and c1 to c26".to_string() };
+    Err(DataError::file(files.first().map_or("", |file| file.path.as_str()), rule))
 }
 
 fn text(data: &DatasetConfig, quotes: Quotes) -> Result<Declared, String> {
