@@ -1,9 +1,9 @@
-//! Compiles `proto/inference.proto` without protoc.
+//! Compiles `proto/*.proto` without protoc.
 
 use std::io;
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["proto/inference.proto"], ["proto"]).map_err(io::Error::other)?;
-    tonic_prost_build::configure().build_transport(false).compile_fds(descriptors)
+    let descriptors = protox::compile(["proto/inference.proto", "proto/prediction.proto"], ["proto"]).map_err(io::Error::other)?;
+    tonic_prost_build::configure().btree_map(".").build_transport(false).compile_fds(descriptors)
 }

@@ -17,6 +17,10 @@ use crate::predictor::{Predictor, Scores};
 
 /// Rows scored at once: the buffers of an executor stay as large as its largest batch was.
 const ROWS_AT_ONCE: usize = 1024;
+/// Text scored at once, roughly: a text that is that of all rows is one in the request, but is written out for the features.
+const BYTES_AT_ONCE: usize = 16 << 20;
+/// Rows between looks at the size of the text.
+const ROWS_AT_A_TIME: usize = 32;
 /// What errors call the source of the rows.
 const SOURCE: &str = "rows";
 
@@ -219,10 +223,10 @@ impl ConcurrentPredictor {
         for part in parts {
             let mut start = part.range.start;
             while start < part.range.end {
-                let end = part.range.end.min(start + ROWS_AT_ONCE - raw.rows());
+                let end = part.range.end.min(start + ROWS_AT_A_TIME.min(ROWS_AT_ONCE - raw.rows()));
                 part.rows.append_to(start..end, raw).map_err(too_large)?;
                 start = end;
-                if raw.rows() == ROWS_AT_ONCE {
+                if raw.rows() == ROWS_AT_ONCE || raw.memory() > BYTES_AT_ONCE {
                     score_batch(predictor, raw, &mut scored)?;
                 }
             }

@@ -20,6 +20,7 @@ mod rows;
 mod schema;
 mod server;
 mod settings;
+pub mod tensorflow_grpc;
 mod tensors;
 mod texts;
 

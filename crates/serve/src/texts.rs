@@ -92,6 +92,19 @@ impl Texts {
         self.add(|_| {});
     }
 
+    /// The last of them, an empty one if there is none.
+    pub(crate) fn last(&self) -> &[u8] {
+        self.len().checked_sub(1).map_or(&[], |last| self.get(last))
+    }
+
+    /// Adds the last text again, until there are `count`.
+    pub(crate) fn repeat_last(&mut self, count: usize) {
+        let text = self.last().to_vec();
+        while (1..count).contains(&self.len()) && self.problem.is_none() {
+            self.add(|bytes| bytes.extend_from_slice(&text));
+        }
+    }
+
     pub(crate) fn fail(&mut self, problem: impl Into<String>) {
         self.problem.get_or_insert_with(|| problem.into());
     }

@@ -110,15 +110,15 @@ fn a_damaged_model_is_refused() {
     let manifest = checkpoint.join("manifest.json");
     let written = fs::read_to_string(&manifest).expect("a manifest");
     let mut other: serde_json::Value = serde_json::from_str(&written).expect("JSON");
-    let bits = other["golden"]["logit_bits"][0].as_u64().expect("bits");
-    other["golden"]["logit_bits"][0] = (bits + 1).into();
+    let bits = other["golden"]["outputs"][0]["bits"][0].as_u64().expect("bits");
+    other["golden"]["outputs"][0]["bits"][0] = (bits + 1).into();
     fs::write(&manifest, other.to_string()).expect("written");
     assert!(matches!(load(), Some(BundleError::Golden { row: 0, .. })));
     other["rankmill"] = "0.0.1".into();
     fs::write(&manifest, other.to_string()).expect("written");
     assert!(load().is_none());
     other["rankmill"] = env!("CARGO_PKG_VERSION").into();
-    other["golden"]["logit_bits"][0] = bits.into();
+    other["golden"]["outputs"][0]["bits"][0] = bits.into();
     other["variables"] = serde_json::Value::Null;
     fs::write(&manifest, other.to_string()).expect("written");
 

@@ -26,7 +26,7 @@ use crate::output::{Level, Output};
 /// is under way is answered.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Models: a model directory (its newest checkpoint is served), one checkpoint, or a directory of versions named by numbers; the
+    /// Models: a model directory (its newest checkpoint is served), one checkpoint, an exported bundle, or a directory of versions named by numbers; the
     /// model is called like the directory, or NAME.
     #[arg(value_name = "[NAME=]MODEL", required_unless_present = "models")]
     model: Vec<String>,

@@ -42,7 +42,10 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::disable())
         .with_state(Arc::clone(app));
-    crate::grpc::routes(app).merge(pages).layer(middleware::from_fn_with_state(Arc::clone(app), guard::guard))
+    crate::grpc::routes(app)
+        .merge(crate::tensorflow_grpc::routes(app))
+        .merge(pages)
+        .layer(middleware::from_fn_with_state(Arc::clone(app), guard::guard))
 }
 
 async fn no_page() -> ServeError {

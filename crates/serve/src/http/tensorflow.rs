@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
@@ -58,10 +59,11 @@ fn target<'a>(path: &'a str, rest_mark: char) -> Result<Target<'a>, ServeError> 
 pub(super) async fn page(
     State(app): State<Arc<App>>,
     method: Method,
-    Path(path): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ServeError> {
+    let Path(path) = path.map_err(|error| ServeError::invalid(format!("the path: {error}")))?;
     let has_verb = path.rsplit('/').next().is_some_and(|last| last.contains(':'));
     match (has_verb, method) {
         (false, Method::GET | Method::HEAD) => look(&app, &path),

@@ -17,7 +17,7 @@ async fn client(address: SocketAddr) -> GrpcInferenceServiceClient<Channel> {
     GrpcInferenceServiceClient::new(endpoint.connect().await.expect("the server listens"))
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub(crate) fn run(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(test);
 }
 

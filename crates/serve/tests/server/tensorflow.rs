@@ -1,5 +1,8 @@
 //! TensorFlow Serving's REST interface.
 
+use rankmill_serve::tensorflow_grpc::prediction::prediction_service_client::PredictionServiceClient;
+use rankmill_serve::tensorflow_grpc::prediction::tensor_shape_proto::Dim;
+use rankmill_serve::tensorflow_grpc::prediction::{ModelSpec, PredictRequest, TensorProto, TensorShapeProto};
 use serde_json::{Value, json};
 
 use crate::client::{get, post};
@@ -46,6 +49,37 @@ fn status_and_metadata() {
     let signature = &metadata["metadata"]["signature_def"]["signature_def"]["serving_default"];
     assert_eq!(signature["inputs"]["user_id"]["dtype"], "DT_INT32");
     assert_eq!(signature["outputs"]["probs"]["tensor_shape"]["dim"], json!([{"size": "-1", "name": ""}]));
+    server.stop();
+}
+
+#[test]
+fn predict_over_grpc() {
+    let server = serve();
+    crate::grpc::run(async {
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", server.addresses()[0])).expect("an address");
+        let mut client = PredictionServiceClient::new(endpoint.connect().await.expect("the server listens"));
+        let rows = rows(50);
+        let shape = |rows: i64| Some(TensorShapeProto { dim: vec![Dim { size: rows, name: String::new() }], unknown_rank: false });
+        let numbers = |field: usize| -> Vec<i32> { rows.iter().map(|row| row[field].parse().expect("a number")).collect() };
+        let raw = numbers(1).iter().flat_map(|number| number.to_le_bytes()).collect();
+        let genres = rows.iter().map(|row| row[9].clone().into_bytes()).collect();
+        let inputs = [
+            ("user_id", TensorProto { dtype: 3, tensor_shape: shape(50), tensor_content: raw, ..TensorProto::default() }),
+            ("movie_id", TensorProto { dtype: 3, tensor_shape: shape(50), int_val: numbers(2), ..TensorProto::default() }),
+            ("genres", TensorProto { dtype: 7, tensor_shape: shape(50), string_val: genres, ..TensorProto::default() }),
+        ];
+        let inputs = inputs.map(|(name, tensor)| (name.to_owned(), tensor)).into_iter().collect();
+        let spec = ModelSpec { name: "ctr".into(), ..ModelSpec::default() };
+        let request = PredictRequest { model_spec: Some(spec), inputs, output_filter: vec!["logits".into()] };
+        let answer = client.predict(request.clone()).await.expect("scores").into_inner();
+        let found: Vec<u32> = answer.outputs["logits"].float_val.iter().map(|logit| logit.to_bits()).collect();
+        assert_eq!(found, expected(20, 50).iter().map(|(_, logit)| *logit).collect::<Vec<_>>());
+        assert_eq!(answer.outputs.len(), 1);
+        let mut wrong = request;
+        wrong.inputs.get_mut("genres").expect("genres").dtype = 1;
+        let error = client.predict(wrong).await.expect_err("texts are no numbers");
+        assert!(error.message().contains("`genres`"), "{}", error.message());
+    });
     server.stop();
 }
 
