@@ -21,7 +21,8 @@ pub(super) fn component(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors
     };
     let (mask, crop, reorder) = (rate("mask_rate", 0.6)?, rate("crop_rate", 0.2)?, rate("reorder_rate", 0.6)?);
     let name = s.block_name();
-    let mask_vector = s.root(&name).parameter("mask", &[1, s.width(sequence.value)], Initializer::GlorotUniform)?;
+    let width = s.width(sequence.value);
+    let mask_vector = s.root(&name).parameter("mask", &[1, width], Initializer::GlorotUniform)?;
     let salt = s.salt("augmentation");
     let augmentation = Augmentation { axis: sequence.axis, crop, mask, reorder, salt };
     let lengths = s.flat(sequence.lengths)?;
