@@ -174,7 +174,7 @@ impl<'a> Groups<'a> {
     }
 }
 
-fn find<'g>(pipeline: &Pipeline, groups: &'g [FeatureGroup<'g>], name: &str, path: &str) -> Result<&'g FeatureGroup<'g>, Diagnostic> {
+pub(crate) fn find<'g>(pipeline: &Pipeline, groups: &'g [FeatureGroup<'g>], name: &str, path: &str) -> Result<&'g FeatureGroup<'g>, Diagnostic> {
     groups.iter().find(|group| group.name == name).ok_or_else(|| {
         let near = did_you_mean(name, groups.iter().map(|group| group.name));
         pipeline.error(path, format!("there is no feature group `{name}`")).with_help(near)

@@ -30,9 +30,6 @@ pub(crate) fn apply(builder: &mut Builder, columns: &mut GroupColumns, options: 
     if options.do_batch_norm() && options.do_layer_norm() {
         return Err("an input layer normalises over the batch or over the columns, not both".to_owned());
     }
-    if options.output_seq_and_normal_feature() {
-        return Err("`output_seq_and_normal_feature` is not supported yet".to_owned());
-    }
     let whole = normalised(builder, columns, options).map_err(|error| error.to_string())?;
     let mut s = builder.scope(&format!("{} (feature group)", columns.name));
     let list = Tensors::list(columns.features.iter().copied());

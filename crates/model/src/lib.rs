@@ -17,6 +17,7 @@ mod packed;
 mod parameters;
 mod predictions;
 mod predictor;
+mod sequence_output;
 mod sequences;
 mod target_attention;
 mod tasks;

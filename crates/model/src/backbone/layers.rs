@@ -89,6 +89,14 @@ impl Backbone<'_> {
         options: &proto::InputLayer,
         path: &str,
     ) -> Result<Tensors, Diagnostic> {
+        if options.output_seq_and_normal_feature() {
+            if let Some(known) = self.packages[package].sequences.get(name) {
+                return Ok(known.clone());
+            }
+            let output = groups.sequence_output(builder, name, options, path)?;
+            self.packages[package].sequences.insert(name.to_owned(), output.clone());
+            return Ok(output);
+        }
         let known = self.packages[package].groups.remove(name);
         let mut columns = match known {
             Some(columns) => columns,

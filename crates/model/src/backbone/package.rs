@@ -26,6 +26,8 @@ pub(super) struct Package<'a> {
     order: Vec<usize>,
     /// The feature groups that its blocks read: they are looked up once, however often the package is called.
     pub(super) groups: BTreeMap<String, GroupColumns>,
+    /// The same for feature groups with sequences that are handed on as they are.
+    pub(super) sequences: BTreeMap<String, Tensors>,
     /// What it was given last.
     pub(super) input: Option<Tensors>,
     /// The options that its input layers have since a `reset_input`.
@@ -83,6 +85,7 @@ impl<'a> Package<'a> {
             graph,
             order,
             groups: BTreeMap::new(),
+            sequences: BTreeMap::new(),
             input: None,
             reset: None,
             calls: 0,
