@@ -1,7 +1,7 @@
 """Compares exported models with what Rankmill computed: `compare.py FOLDER`, with the cases in FOLDER/cases.json.
 
-A case names a model file and either the arrays that are fed to it, or rows that `rankmill_features.py` makes arrays of, whose
-ids are then compared, too. Exit code 77: a package is missing.
+A case names a model file and the arrays that are fed to it; or rows that `rankmill_features.py` makes arrays of, whose ids are then
+compared, too. Exit code 77: a package is missing.
 """
 
 import json

@@ -12,18 +12,21 @@ use std::sync::Arc;
 
 use prost::Message;
 use rankmill_config::{Edits, Pipeline};
-use rankmill_data::{Column, FeatureKind, FeatureSet, Reader, ReaderOptions};
-use rankmill_export::onnx::{Weights, export};
+use rankmill_data::{Column, FeatureBatch, FeatureSet, Reader, ReaderOptions};
+use rankmill_export::onnx::{ExportError, Weights, export};
 use rankmill_export::proto::tensor_proto::DataLocation;
 use rankmill_export::proto::{ModelProto, ValueInfoProto, tensor_shape_proto::dimension};
 use rankmill_graph::onnx::OnnxGraph;
 use rankmill_kernels::pool::Pool;
 use rankmill_model::bundle::{GoldenRows, Manifest, write_bundle};
-use rankmill_model::{Model, Parameter, Parameters, Predictor, Purpose, input_names, pack};
+use rankmill_model::{BatchFeed, BatchKeys, Model, Parameter, Parameters, Predictor, Purpose, input_names, pack};
 use safetensors::SafeTensors;
 use serde_json::{Value as Json, json};
 
 use common::run_python;
+
+/// What has no form: augmentation draws at random, in EasyRec's inference graph, too.
+const RANDOM: [&str; 2] = ["augmentation", "augmented lengths"];
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -38,7 +41,9 @@ fn traces() -> Vec<PathBuf> {
         let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
         folders.extend(entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.join("trace.safetensors").is_file()));
     }
-    folders.sort();
+    // The traces beside the training tests are among those of other directories, too.
+    folders.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
+    folders.dedup_by(|a, b| a.file_name() == b.file_name());
     folders
 }
 
@@ -62,7 +67,8 @@ fn all_operations_of_inference_graphs_have_a_form() {
         count += 1;
         let outputs: Vec<_> = model.outputs.iter().map(|output| (output.name.as_str(), output.value)).collect();
         if let Err(error) = OnnxGraph::new(&model.graph, &input_names(&features, &model.feed), &outputs) {
-            missing.push(format!("{}: {error}", config.display()));
+            let is_unexpected = error.operations.iter().any(|(name, _)| !RANDOM.contains(name));
+            missing.extend(is_unexpected.then(|| format!("{}: {error}", config.display())));
         }
     }
     assert!(count >= 10, "only {count} of {} configs can be built", configs.len());
@@ -86,30 +92,61 @@ fn bundle(trace: &Path, folder: &Path) -> Option<Predictor> {
     Some(Predictor::load(folder, Arc::new(Pool::new(1).expect("a thread"))).expect("it can be loaded"))
 }
 
-/// The rows of a file as text, the ids that they become, and their scores.
+/// The rows of a file as text, the inputs that the model is fed with for them, the ids that they have, and their scores.
 fn scored(predictor: &mut Predictor, file: &Path) -> Json {
     let mut options = ReaderOptions::sequential(&predictor.pipeline, vec![file.display().to_string()]).expect("options");
     options.keep = predictor.features.field_names().map(str::to_owned).collect();
-    options.batch_size = 4096;
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    let mut ids = serde_json::Map::new();
-    let mut outputs: Vec<Vec<f32>> = vec![Vec::new(); predictor.outputs().len()];
-    for batch in Reader::new(options, predictor.features.clone()).expect("a reader") {
-        let batch = batch.expect("rows").features;
-        let text = |row: usize| batch.kept.iter().map(|kept| String::from_utf8(kept.row(row).to_vec()).expect("UTF-8")).collect();
-        rows.extend((0..batch.rows).map(text));
-        for (spec, column) in predictor.features.specs().iter().zip(&batch.columns) {
-            if let (FeatureKind::Ids { .. }, Column::Ids(column)) = (spec.kind, column) {
-                let of_rows = column.offsets.windows(2).map(|row| json!(column.ids[row[0] as usize..row[1] as usize]));
-                let known = ids.entry(format!("{}_ids", spec.name)).or_insert_with(|| json!([]));
-                known.as_array_mut().expect("an array").extend(of_rows);
-            }
-        }
-        let scores = predictor.score(&batch);
-        outputs.iter_mut().zip(scores.columns).for_each(|(all, column)| all.extend(column));
+    options.batch_size = MOST_ROWS;
+    let mut reader = Reader::new(options, predictor.features.clone()).expect("a reader");
+    let batch = reader.next().expect("a batch").expect("rows").features;
+    assert!(batch.rows < MOST_ROWS, "one batch has all rows");
+    let text = |row: usize| batch.kept.iter().map(|kept| String::from_utf8(kept.row(row).to_vec()).expect("UTF-8")).collect();
+    let rows: Vec<Vec<String>> = (0..batch.rows).map(text).collect();
+    let ids = predictor.features.specs().iter().zip(&batch.columns).filter_map(|(spec, column)| {
+        let Column::Ids(column) = column else { return None };
+        let of_rows = column.offsets.windows(2).map(|row| json!(column.ids[row[0] as usize..row[1] as usize]));
+        Some((format!("{}_ids", spec.name), Json::from_iter(of_rows)))
+    });
+    let ids = serde_json::Map::from_iter(ids);
+    let scores = predictor.score(&batch);
+    let outputs = predictor.outputs().iter().zip(scores.columns).map(|(output, values)| (output.name.clone(), json!(values)));
+    json!({"rows": rows, "ids": ids, "inputs": inputs(predictor, &batch), "outputs": serde_json::Map::from_iter(outputs)})
+}
+
+/// More rows than any trace has.
+const MOST_ROWS: usize = 1 << 14;
+
+/// What fills the inputs of the exported model for a batch.
+fn inputs(predictor: &Predictor, batch: &FeatureBatch) -> serde_json::Map<String, Json> {
+    let model = predictor.model();
+    let (keys, sequences) = (BatchKeys::new(&model.key_columns, batch), model.feed.sequences(batch));
+    let feed = BatchFeed::new(batch, &keys, &sequences, 0);
+    let feed = feed.feed();
+    let names = input_names(&predictor.features, &model.feed);
+    let shape = |rows: usize, width: usize| {
+        let length = rows / batch.rows;
+        if length == 1 { json!([batch.rows, width]) } else { json!([batch.rows, length, width]) }
+    };
+    let mut inputs = serde_json::Map::new();
+    for (name, values) in names.dense.iter().zip(feed.dense) {
+        let shape = shape(values.rows(), values.cols());
+        inputs.insert(name.clone(), json!({"type": "float32", "shape": shape, "values": values.to_vec()}));
     }
-    let outputs = predictor.outputs().iter().zip(outputs).map(|(output, values)| (output.name.clone(), json!(values)));
-    json!({"rows": rows, "ids": ids, "outputs": serde_json::Map::from_iter(outputs)})
+    for (input, column) in names.ids.iter().zip(feed.ids) {
+        let width = column.offsets.windows(2).map(|row| row[1] - row[0]).max().unwrap_or(0).max(1) as usize;
+        let (mut ids, mut weights) = (Vec::new(), Vec::new());
+        for row in column.offsets.windows(2) {
+            let held = row[0] as usize..row[1] as usize;
+            let missing = width - held.len();
+            ids.extend(column.ids[held.clone()].iter().map(|id| i64::from(*id)).chain(std::iter::repeat_n(-1, missing)));
+            let of_row = column.weights.as_ref().map_or_else(|| vec![1.0; held.len()], |weights| weights[held.clone()].to_vec());
+            weights.extend(of_row.into_iter().chain(std::iter::repeat_n(0.0, missing)));
+        }
+        let shape = shape(column.offsets.len() - 1, width);
+        inputs.insert(format!("{}_ids", input.name), json!({"type": "int64", "shape": shape, "values": ids}));
+        inputs.insert(format!("{}_weights", input.name), json!({"type": "float32", "shape": shape, "values": weights}));
+    }
+    inputs
 }
 
 #[test]
@@ -119,19 +156,23 @@ fn models_of_traces_score_the_same_in_onnx_runtime() {
     for trace in traces() {
         let name = trace.file_name().expect("a name").to_string_lossy().into_owned();
         let Some(mut predictor) = bundle(&trace, &folder.path().join(&name)) else { continue };
-        let recipe = serde_json::to_value(predictor.features.recipe(&predictor.pipeline)).expect("JSON");
-        let features = recipe["features"].as_array().expect("an array");
-        if features.iter().any(|feature| feature["kind"] == "other") {
-            continue;
-        }
         let file = format!("{name}.onnx");
-        export(&predictor, &folder.path().join(&file), Weights::WherePossible).expect("exported");
+        match export(&predictor, &folder.path().join(&file), Weights::WherePossible) {
+            Ok(_) => {}
+            Err(ExportError::NoForms(missing)) if missing.operations.iter().all(|(name, _)| RANDOM.contains(name)) => continue,
+            Err(error) => panic!("{name}: {error}"),
+        }
         let mut case = scored(&mut predictor, &trace.join("rows.tsv"));
         case["name"] = json!(name);
         case["file"] = json!(file);
+        let recipe = serde_json::to_value(predictor.features.recipe(&predictor.pipeline)).expect("JSON");
+        if recipe["features"].as_array().expect("an array").iter().any(|feature| feature["kind"] == "other") {
+            // The Python helper can't make their ids.
+            case.as_object_mut().expect("an object").remove("rows");
+        }
         cases.push(case);
     }
-    assert!(cases.len() >= 5, "{} cases", cases.len());
+    assert!(cases.iter().filter(|case| case.get("rows").is_some()).count() >= 5, "{} cases", cases.len());
     run_python(folder.path(), &json!({"cases": cases}));
 }
 

@@ -10,6 +10,7 @@ use prost::Message;
 use rankmill_export::onnx::{constants, model_proto, tensor_proto};
 use rankmill_export::proto::tensor_proto::DataType;
 use rankmill_graph::onnx::{IdCount, IdInput, InputNames, OnnxGraph};
+use rankmill_graph::ops::additive_attention::AdditiveAttention;
 use rankmill_graph::ops::attention::{Attention, Masks};
 use rankmill_graph::ops::axis::{
     ConcatAlong, FromAxis, MaxAlong, PartAlong, PositionMask, RepeatAlong, SoftmaxAlong, SumAlong, ToAxis, Where,
@@ -506,6 +507,14 @@ fn operations_agree_with_onnx_runtime() {
             b.graph.add(op, &masked.collect::<Vec<_>>())
         };
         cases.push(case(folder.path(), &format!("attention {keys} {queries} {causal}"), within));
+    }
+    for causal in [false, true] {
+        let within = |b: &mut Builder| {
+            let (q, k, v) = (b.projected(Dense::FirstAxis, 8)?, b.projected(Dense::FirstAxis, 8)?, b.projected(Dense::FirstAxis, 4)?);
+            let (factor, axis) = (b.parameter(&[])?, Some(b.axis(0)));
+            b.graph.add(AdditiveAttention { queries: axis, keys: axis, causal }, &[q, k, v, factor])
+        };
+        cases.push(case(folder.path(), &format!("additive attention {causal}"), within));
     }
     let mut check = |name: &str, build: fn(&mut Builder) -> Built| cases.push(case(folder.path(), name, build));
     check("attention of one query", |b| {

@@ -10,7 +10,9 @@ use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
+use crate::onnx::{Attribute, Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, Execution, InputGradients, Op};
+use crate::ops::attention::positions;
 use crate::ops::softmax::softmax;
 use crate::shape::{Axis, Shape};
 
@@ -117,6 +119,28 @@ impl Op for AdditiveAttention {
             gradients[3] = Some(backward.add(FactorGradient { attention: *self, shape }, &inputs)?);
         }
         Ok(gradients)
+    }
+
+    fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], output: &Shape) -> Result<Tensor, NoForm> {
+        let axes = [self.queries, self.keys, self.keys];
+        let [q, k, v] = [0, 1, 2].map(|i| if axes[i].is_some() { inputs[i] } else { emit.unsqueeze(inputs[i], 1) });
+        let (q, k) = (emit.unsqueeze(q, 2), emit.unsqueeze(k, 1));
+        let sums = emit.node("Add", &[q, k]);
+        let bent = emit.node("Tanh", &[sums]);
+        let scores = emit.sum(bent, -1);
+        let factor = emit.repeatable(inputs[3], shapes[3], output);
+        let mut scores = emit.node("Mul", &[scores, factor]);
+        if self.causal {
+            let [queries, keys] = [self.queries, self.keys].map(|axis| positions(emit, axis));
+            let queries = emit.unsqueeze(queries?, -1);
+            let later = emit.node("Less", &[queries, keys?]);
+            let [penalty, none] = [PENALTY, 0.0].map(|number| emit.scalar(number));
+            let penalties = emit.node("Where", &[later, penalty, none]);
+            scores = emit.node("Add", &[scores, penalties]);
+        }
+        let probabilities = emit.node_with("Softmax", &[scores], &[("axis", Attribute::Int(-1))]);
+        let y = emit.node("MatMul", &[probabilities, v]);
+        Ok(if self.queries.is_some() { y } else { emit.squeeze(y, 1) })
     }
 
     /// Of one key for each query: how many there are is not known here.

@@ -162,7 +162,7 @@ fn either(emit: &mut Emitter<'_>, a: Option<Tensor>, b: Tensor) -> Tensor {
 }
 
 /// 0, 1, … up to the length of an axis; without one, 0.
-fn positions(emit: &mut Emitter<'_>, axis: Option<Axis>) -> Result<Tensor, NoForm> {
+pub(crate) fn positions(emit: &mut Emitter<'_>, axis: Option<Axis>) -> Result<Tensor, NoForm> {
     let length = emit.lengths(&[axis])?;
     let [first, step] = [0, 1].map(|number| emit.int(number));
     let end = emit.squeeze(length, 0);
