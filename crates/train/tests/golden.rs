@@ -15,7 +15,7 @@
 //! moved them instead. Losses over pairs and lists do not change when all logits are moved alike: where the output's bias is such noise,
 //! later logits are compared up to a common offset that Adam can have made.
 //!
-//! Where a pre-activation of a ReLU is within rounding of 0, no agreement can be asked for after that step. A case that fails is therefore run
+//! Where a pre-activation of a ReLU, or the lead of a maximum, is within rounding of 0, no agreement can be asked for after that step. A case that fails is therefore run
 //! again, and compared up to the first step at which its gradient provably jumps (see [`kinks`]), if there is one; the line of the case
 //! then says so.
 
@@ -237,7 +237,7 @@ fn run_case(folder: &Path, threads: usize, idle_rows: IdleRows) -> (Verdict, Str
     match if whole.passes() { None } else { first_kink(folder) } {
         Some(step) => {
             let verdict = compare(folder, threads, idle_rows, step - 1);
-            (verdict, format!(" (compared up to a ReLU's kink within rounding, step {step})"))
+            (verdict, format!(" (compared up to a kink within rounding, step {step})"))
         }
         None => (whole, String::new()),
     }
