@@ -136,7 +136,7 @@ impl<'a> Groups<'a> {
         index.ok_or_else(|| self.pipeline.error(path, format!("there is no feature `{name}` that could be built")))
     }
 
-    fn feature_index(&self, group: &str, feature: &GroupFeature) -> Result<usize, Diagnostic> {
+    pub(crate) fn feature_index(&self, group: &str, feature: &GroupFeature) -> Result<usize, Diagnostic> {
         let index = self.features.specs().iter().position(|spec| spec.name == feature.name);
         index.ok_or_else(|| {
             let message = format!("group `{group}` names feature `{}`, which is not built", feature.name);
@@ -174,7 +174,12 @@ impl<'a> Groups<'a> {
     }
 }
 
-pub(crate) fn find<'g>(pipeline: &Pipeline, groups: &'g [FeatureGroup<'g>], name: &str, path: &str) -> Result<&'g FeatureGroup<'g>, Diagnostic> {
+pub(crate) fn find<'g>(
+    pipeline: &Pipeline,
+    groups: &'g [FeatureGroup<'g>],
+    name: &str,
+    path: &str,
+) -> Result<&'g FeatureGroup<'g>, Diagnostic> {
     groups.iter().find(|group| group.name == name).ok_or_else(|| {
         let near = did_you_mean(name, groups.iter().map(|group| group.name));
         pipeline.error(path, format!("there is no feature group `{name}`")).with_help(near)

@@ -17,7 +17,7 @@ mod packed;
 mod parameters;
 mod predictions;
 mod predictor;
-mod sequence_output;
+mod sequence_features;
 mod sequences;
 mod target_attention;
 mod tasks;

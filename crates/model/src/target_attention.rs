@@ -6,7 +6,6 @@
 //! follows. Batch norms inside of the DNN are over all B·L positions, padding included.
 
 use rankmill_config::{Diagnostic, proto};
-use rankmill_data::FeatureKind;
 use rankmill_graph::ops::axis::{RepeatAlong, SumAlong};
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::concat::Pad;
@@ -72,7 +71,12 @@ impl Groups<'_> {
         let slots: Vec<_> = sequences.iter().chain(&auxiliary).map(|feature| self.sequence_slot(*feature)).collect();
         let axis = self.feed.axis(&mut builder.graph, &slots, Cut::AtMaximum);
         let mut positions = |groups: &mut Self, features: &[usize]| -> Result<Vec<Value>, Diagnostic> {
-            features.iter().map(|feature| groups.sequence_positions(builder, scope, *feature, axis)).collect()
+            let positions = |feature: &usize| {
+                let spec = &groups.features.specs()[*feature];
+                let table = format!("{scope}/{}", spec.embedding_name.as_ref().unwrap_or(&spec.table_suffix));
+                groups.sequence_positions(builder, &table, *feature, axis)
+            };
+            features.iter().map(positions).collect()
         };
         let (sequences, auxiliary) = (positions(self, &sequences)?, positions(self, &auxiliary)?);
         let lengths = self.sequence_slot(first).lengths(Cut::AtMaximum);
@@ -138,19 +142,20 @@ impl Groups<'_> {
         Ok(index)
     }
 
-    fn sequence_positions(&mut self, builder: &mut Builder, scope: &str, feature: usize, axis: Axis) -> Result<Value, Diagnostic> {
-        let spec = &self.features.specs()[feature];
-        let table = spec.embedding_name.as_ref().unwrap_or(&spec.table_suffix);
-        let scope = match spec.kind {
-            FeatureKind::DenseSequence { .. } => scope.to_owned(),
-            _ => format!("{scope}/{table}"),
-        };
-        let path = &spec.path;
-        self.positions(builder, &scope, feature, Cut::AtMaximum, axis).map_err(|error| self.pipeline.error(path, error))
+    /// The positions of a sequence along `axis`, cut to `max_seq_len`; the variable of its table, if it has one, lies in `table`.
+    pub(crate) fn sequence_positions(
+        &mut self,
+        builder: &mut Builder,
+        table: &str,
+        feature: usize,
+        axis: Axis,
+    ) -> Result<Value, Diagnostic> {
+        let path = &self.features.specs()[feature].path;
+        self.positions(builder, table, feature, Cut::AtMaximum, axis).map_err(|error| self.pipeline.error(path, error))
     }
 
     /// Counts the squares of an embedding, if they are regularised.
-    fn add_square(&mut self, builder: &mut Builder, value: Value, path: &str) -> Result<(), Diagnostic> {
+    pub(crate) fn add_square(&mut self, builder: &mut Builder, value: Value, path: &str) -> Result<(), Diagnostic> {
         if self.regularised() {
             let square = builder.graph.add(HalfSquareSum, &[value]).map_err(|error| self.pipeline.error(path, error.to_string()))?;
             self.squares.push(square);

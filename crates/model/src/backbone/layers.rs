@@ -93,9 +93,9 @@ impl Backbone<'_> {
             if let Some(known) = self.packages[package].sequences.get(name) {
                 return Ok(known.clone());
             }
-            let output = groups.sequence_output(builder, name, options, path)?;
-            self.packages[package].sequences.insert(name.to_owned(), output.clone());
-            return Ok(output);
+            let built = groups.sequences_and_features(builder, name, options, path)?;
+            self.packages[package].sequences.insert(name.to_owned(), built.clone());
+            return Ok(built);
         }
         let known = self.packages[package].groups.remove(name);
         let mut columns = match known {

@@ -26,7 +26,7 @@ pub(super) struct Package<'a> {
     order: Vec<usize>,
     /// The feature groups that its blocks read: they are looked up once, however often the package is called.
     pub(super) groups: BTreeMap<String, GroupColumns>,
-    /// The same for feature groups with sequences that are handed on as they are.
+    /// Those that they read as sequences.
     pub(super) sequences: BTreeMap<String, Tensors>,
     /// What it was given last.
     pub(super) input: Option<Tensors>,

@@ -135,6 +135,12 @@ const FUNCTIONS: &[&[Function]] = &[
             required: 1,
             build: rearrange::flatten,
         },
+        Function {
+            names: &["tf.sequence_mask"],
+            parameters: &["lengths", "maxlen", "dtype"],
+            required: 1,
+            build: rearrange::sequence_mask,
+        },
         Function { names: &["tf.shape"], parameters: ONE, required: 1, build: rearrange::shape },
         Function { names: &["tf.rank"], parameters: ONE, required: 1, build: rearrange::rank },
     ],

@@ -1,5 +1,7 @@
 //! Functions that move elements, and those on shapes and lists.
 
+use rankmill_graph::ops::axis::PositionMask;
+
 use super::call::Call;
 use super::{LambdaError, Term, evaluate};
 use crate::tensor::view::View;
@@ -201,6 +203,22 @@ pub(super) fn flatten(call: &mut Call<'_, '_>) -> Outcome {
     }
     let flat = tensor::with_dims(call.s, x, &[shape.elements()]);
     call.finish(flat.map(Term::Tensor))
+}
+
+/// 1 at the positions that rows have, 0 behind them: `[B, L]`. The lengths are those of a sequence from an input layer.
+pub(super) fn sequence_mask(call: &mut Call<'_, '_>) -> Outcome {
+    let lengths = call.tensor(0)?;
+    let Some(axis) = call.s.axis_of_lengths(lengths) else {
+        return Err(call.error("only the lengths that an input layer gives beside a sequence have a mask"));
+    };
+    if call.argument(1).is_some() {
+        return Err(call.error("`maxlen` is that of the batch and can't be set"));
+    }
+    let column = tensor::with_dims(call.s, lengths, &[1]);
+    let column = call.finish(column)?;
+    let mask = call.s.add(PositionMask { axis }, &[column]).map_err(|error| error.to_string());
+    let mask = mask.and_then(|mask| tensor::with_dims(call.s, mask, &[]));
+    call.finish(mask.map(Term::Tensor))
 }
 
 pub(super) fn matmul(call: &mut Call<'_, '_>) -> Outcome {

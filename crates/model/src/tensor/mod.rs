@@ -94,11 +94,15 @@ pub(crate) fn concat(s: &mut Scope<'_>, values: &[Value], axis: i64) -> Result<V
     if let Some(other) = rest.iter().find(|shape| rank(shape) != rank(first)) {
         return Err(format!("{first} and {other} have different numbers of dimensions"));
     }
-    let along = dimension(first, axis)?;
+    let along = dimension(shapes.iter().find(|shape| shape.axis.is_some()).unwrap_or(first), axis)?;
     if values.len() == 1 {
         return Ok(values[0]);
     }
-    let Dimension::Inner(at) = along else { return concat_outside(s, values, &shapes, along) };
+    let at = match along {
+        Dimension::Inner(at) => at,
+        Dimension::Along => return concat_positions(s, values, &shapes),
+        Dimension::Batch => return Err("tensors can't be put one after the other along the batch".to_owned()),
+    };
     for shape in rest {
         let fits = |(i, (a, b)): (usize, (&usize, &usize))| i == at || a == b;
         let same_rows = shape.batch == first.batch && shape.axis == first.axis && shape.dims.len() == first.dims.len();
@@ -127,16 +131,19 @@ pub(crate) fn concat(s: &mut Scope<'_>, values: &[Value], axis: i64) -> Result<V
     view::gather(s, joined, columns, &dims)
 }
 
-/// Tensors one after the other along the axis whose length each batch brings.
-fn concat_outside(s: &mut Scope<'_>, values: &[Value], shapes: &[Shape], along: Dimension) -> Result<Value, String> {
-    if along == Dimension::Batch {
-        return Err("tensors can't be put one after the other along the batch".to_owned());
-    }
-    if let Some(other) = shapes.iter().find(|shape| shape.axis.is_none() || shape.dims != shapes[0].dims) {
-        return Err(format!("{} and {other} can't be put one after the other", shapes[0]));
+/// Tensors one after the other along the axis whose length each batch brings; a tensor `[B, 1, d]` is one position.
+fn concat_positions(s: &mut Scope<'_>, values: &[Value], shapes: &[Shape]) -> Result<Value, String> {
+    let Some(model) = shapes.iter().find(|shape| shape.axis.is_some()) else { return Err("there are no positions".to_owned()) };
+    let mut parts = Vec::with_capacity(values.len());
+    for (value, shape) in values.iter().zip(shapes) {
+        let inner = if shape.axis.is_none() { shape.dims.strip_prefix(&[1]) } else { Some(shape.dims.as_slice()) };
+        if inner != Some(&model.dims) {
+            return Err(format!("{model} and {shape} can't be put one after the other"));
+        }
+        parts.push(with_dims(s, *value, &model.dims)?);
     }
     let axis = s.axis(Length::Joined(shapes.iter().map(|shape| shape.axis).collect()));
-    s.add(ConcatAlong { axis }, values).map_err(text)
+    s.add(ConcatAlong { axis }, &parts).map_err(text)
 }
 
 /// A dimension of length 1 more, before number `axis`.

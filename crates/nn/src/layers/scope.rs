@@ -76,6 +76,8 @@ pub struct Builder {
     pub losses: Vec<(String, Value)>,
     /// Named tensors for tests, explanations and pictures.
     pub taps: Vec<(String, Value)>,
+    /// The axes whose lengths in each row these values are.
+    lengths: BTreeMap<Value, Axis>,
     unique_names: Vec<String>,
     /// The names of unnamed layers by scope and base, in order, and how many of them the component being built has asked for.
     layer_names: BTreeMap<(String, String), LayerNames>,
@@ -126,6 +128,7 @@ impl Builder {
             kernel_penalty: 0.0,
             losses: Vec::new(),
             taps: Vec::new(),
+            lengths: BTreeMap::new(),
             unique_names: Vec::new(),
             layer_names: BTreeMap::new(),
             parameters: BTreeMap::new(),
@@ -234,6 +237,16 @@ impl Scope<'_> {
     /// The axis of that length; a second call gives the same axis.
     pub fn axis(&mut self, length: Length) -> Axis {
         self.builder.graph.axis(length)
+    }
+
+    /// Notes that a value holds for each row how many of the positions along `axis` it has.
+    pub fn note_lengths(&mut self, lengths: Value, axis: Axis) {
+        self.builder.lengths.insert(lengths, axis);
+    }
+
+    /// The axis whose lengths a value holds.
+    pub fn axis_of_lengths(&self, lengths: Value) -> Option<Axis> {
+        self.builder.lengths.get(&lengths).copied()
     }
 
     /// Adds any operation.

@@ -1,0 +1,82 @@
+//! A feature group as blocks on sequences need it: its sequences position by position, and its plain features (EasyRec behaviour 116).
+
+use rankmill_config::{Diagnostic, proto};
+use rankmill_graph::ops::leaf::DenseInput;
+use rankmill_graph::ops::reshape::Reshape;
+use rankmill_graph::{GraphError, Shape, Value};
+use rankmill_nn::layers::Tensors;
+use rankmill_nn::layers::scope::Builder;
+
+use crate::feed_sequences::Cut;
+use crate::groups::{Groups, find, member};
+
+impl Groups<'_> {
+    /// Group `name` as a tuple: its sequences `[B, L, Σd]`, the lengths `[B]` of the first one, and its plain features `[B, Σd]` if there
+    /// are some. Without `concat_seq_feature` the sequences are a list, each as long as its own longest row, and so are the plain
+    /// features. Sequences are cut to `max_seq_len`.
+    pub(crate) fn sequences_and_features(
+        &mut self,
+        builder: &mut Builder,
+        name: &str,
+        options: &proto::InputLayer,
+        path: &str,
+    ) -> Result<Tensors, Diagnostic> {
+        let groups = self.pipeline.feature_groups();
+        let group = find(self.pipeline, &groups, name, path)?;
+        let mut sequences = Vec::new();
+        let mut others = Vec::new();
+        for feature in &group.features {
+            let index = self.feature_index(name, feature)?;
+            if self.features.specs()[index].sequence.is_some() { sequences.push(index) } else { others.push(index) }
+        }
+        let Some(first) = sequences.first().copied() else {
+            let message = format!("`output_seq_and_normal_feature` needs a SequenceFeature, but group `{name}` has none");
+            return Err(self.pipeline.error(path, message));
+        };
+        let joined = options.concat_seq_feature();
+        let slots: Vec<_> = sequences.iter().map(|feature| self.sequence_slot(*feature)).collect();
+        let mut positions = Vec::with_capacity(sequences.len());
+        for (feature, slot) in sequences.iter().zip(&slots) {
+            let beside = if joined { slots.as_slice() } else { std::slice::from_ref(slot) };
+            let axis = self.feed.axis(&mut builder.graph, beside, Cut::AtMaximum);
+            // All groups have the tables of their sequences in one scope, by the names of the features.
+            let spec = &self.features.specs()[*feature];
+            let table = format!("input_layer/{}", spec.embedding_name.as_ref().unwrap_or(&spec.name));
+            let value = self.sequence_positions(builder, &table, *feature, axis)?;
+            self.add_square(builder, value, path)?;
+            positions.push(value);
+        }
+        let axis = self.feed.axis(&mut builder.graph, if joined { &slots } else { &slots[..1] }, Cut::AtMaximum);
+        let scope = if others.is_empty() { String::new() } else { builder.unique("input_layer") };
+        let mut plain = Vec::with_capacity(others.len());
+        for index in others {
+            let spec = &self.features.specs()[index];
+            let member = member(builder, &scope, spec, self.slots.feature(index), spec.embedding_dim, false)
+                .map_err(|error| self.pipeline.error(&spec.path, error))?;
+            if member.is_embedding {
+                self.add_square(builder, member.value, path)?;
+            }
+            plain.push(member.value);
+        }
+        let column = self.sequence_slot(first).lengths(Cut::AtMaximum);
+        let mut s = builder.scope(&format!("{name} (feature group)"));
+        let mut finish = || -> Result<Vec<Tensors>, GraphError> {
+            let lengths = s.add(DenseInput { slot: column, width: 1, axis: None }, &[])?;
+            let lengths = s.add(Reshape { shape: Shape::batch(&[]) }, &[lengths])?;
+            s.note_lengths(lengths, axis);
+            if !joined {
+                return Ok(vec![list(&positions), Tensors::One(lengths), list(&plain)]);
+            }
+            let mut parts = vec![Tensors::One(s.concat(&positions)?), Tensors::One(lengths)];
+            if !plain.is_empty() {
+                parts.push(Tensors::One(s.concat(&plain)?));
+            }
+            Ok(parts)
+        };
+        finish().map(Tensors::Tuple).map_err(|error| self.pipeline.error(path, error.to_string()))
+    }
+}
+
+fn list(values: &[Value]) -> Tensors {
+    Tensors::list(values.iter().copied())
+}
