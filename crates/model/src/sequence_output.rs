@@ -71,7 +71,7 @@ impl Groups<'_> {
         let mut values = Vec::with_capacity(features.len());
         for feature in features {
             let (spec, pipeline) = (&self.features.specs()[*feature], self.pipeline);
-            let table = spec.embedding_name.as_ref().unwrap_or(&spec.table_suffix);
+            let table = spec.embedding_name.as_ref().unwrap_or(&spec.name);
             let value = self.positions(builder, &format!("{scope}/{table}"), *feature, Cut::AtMaximum, axis);
             let value = value.map_err(|error| pipeline.error(&spec.path, error))?;
             if matches!(spec.kind, FeatureKind::IdSequence { .. }) {
