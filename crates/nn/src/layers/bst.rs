@@ -83,8 +83,8 @@ impl Bst {
 }
 
 /// A sequence `[B, L, D]`, its lengths, perhaps a target `[B, D]` → all tokens side by side, `[B, (max_position_embeddings + 1)·hidden_size]`
-/// (without a target one token less), or with `output_all_token_embeddings: false` the target's at the head, else that of the last
-/// position of the batch's longest row, `[B, hidden_size]`.
+/// (without a target one token less), or with `output_all_token_embeddings: false` the first one if `target_item_position` is head, be there
+/// a target or not, else that of the last position of the batch's longest row, `[B, hidden_size]`.
 ///
 /// # Errors
 /// If a setting is wrong, or the target's width is another one.
@@ -126,7 +126,7 @@ pub(super) fn component(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors
     let output = if bst.all_tokens {
         let tokens = bst.max_positions + usize::from(target.is_some());
         s.add(FromAxis { dims: vec![tokens * bst.hidden] }, &[x])?
-    } else if bst.target == TargetPosition::Head && target.is_some() {
+    } else if bst.target == TargetPosition::Head {
         s.add(FIRST_POSITION, &[x])?
     } else {
         s.add(LastPosition, &[x])?
