@@ -19,6 +19,7 @@ pub mod fill;
 pub mod focal;
 pub mod function;
 pub mod gather;
+pub mod hard_rows;
 pub mod layer_norm;
 pub mod leaf;
 pub mod log_normal;

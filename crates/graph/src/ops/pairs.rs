@@ -130,9 +130,9 @@ impl Row {
     }
 }
 
-/// Which pairs count.
+/// Which pairs, or rows, count.
 #[derive(Clone, Copy)]
-enum Selection {
+pub(super) enum Selection {
     /// All with a weight.
     All,
     /// Those of a weighted loss above the threshold, and a share of those at it.
@@ -140,7 +140,7 @@ enum Selection {
 }
 
 impl Selection {
-    fn new(input: Option<&MatRef<'_>>) -> Selection {
+    pub(super) fn new(input: Option<&MatRef<'_>>) -> Selection {
         match input {
             Some(input) => Selection::Hard { threshold: input.row(0)[0], share: input.row(0)[1] },
             None => Selection::All,
@@ -148,7 +148,7 @@ impl Selection {
     }
 
     /// How much a pair counts.
-    fn share(&self, weighted_loss: f32, weight: f32) -> f32 {
+    pub(super) fn share(&self, weighted_loss: f32, weight: f32) -> f32 {
         match *self {
             Selection::All => f32::from(u8::from(weight != 0.0)),
             Selection::Hard { .. } if weighted_loss <= 0.0 => 0.0,
@@ -319,7 +319,7 @@ impl Op for HardPairs {
 }
 
 /// The least of the `ratio` largest losses, and the share of those equal to it that belongs to them.
-fn hardest(mut losses: Vec<f32>, ratio: f32) -> [f32; 2] {
+pub(super) fn hardest(mut losses: Vec<f32>, ratio: f32) -> [f32; 2] {
     let wanted = ((losses.len() as f32 * ratio).round_ties_even() as usize).min(losses.len());
     if wanted == 0 {
         return [f32::INFINITY, 0.0];

@@ -5,6 +5,7 @@ use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::choose::{Choose, Condition};
 use rankmill_graph::ops::concat::Columns;
 use rankmill_graph::ops::focal::FocalFactor;
+use rankmill_graph::ops::hard_rows::{HardRows, HardShares};
 use rankmill_graph::ops::leaf::{DenseInput, Parameter};
 use rankmill_graph::ops::log_normal::{LogNormalLoss, LogNormalScale};
 use rankmill_graph::ops::loss::SoftmaxCrossEntropy;
@@ -122,6 +123,20 @@ fn losses_over_pairs() {
             });
         }
     }
+}
+
+#[test]
+fn losses_of_hard_rows() {
+    // As above, the sum over the hardest rows is continuous.
+    check("the hardest rows", |h| {
+        let z = h.rows(5)?;
+        let z = h.graph.add(Unary::Sigmoid, &[z])?;
+        let losses = h.graph.add(SumColumns, &[z])?;
+        let hard = h.graph.add(HardRows { ratio: 0.4 }, &[losses])?;
+        let shares = h.graph.add(HardShares, &[losses, hard])?;
+        let chosen = h.graph.add(Binary::Multiply, &[losses, shares])?;
+        h.graph.add(OverRows::Sum, &[chosen])
+    });
 }
 
 #[test]

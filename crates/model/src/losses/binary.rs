@@ -5,6 +5,7 @@ use rankmill_config::proto::{BinaryFocalLoss, F1ReweighedLoss};
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::choose::{Choose, Condition};
 use rankmill_graph::ops::focal::FocalFactor;
+use rankmill_graph::ops::hard_rows::{HardRows, HardShares};
 use rankmill_graph::ops::loss::SigmoidCrossEntropy;
 use rankmill_graph::ops::reduce::OverRows;
 use rankmill_graph::ops::unary::Unary;
@@ -20,7 +21,7 @@ pub(super) fn cross_entropy(s: &mut Scope<'_>, input: LossInput) -> Result<Value
 }
 
 /// Cross entropy in which rows that are right already count less: their weight is multiplied by `(1 - p_t)^γ`, and rows without
-/// weight do not count in the mean.
+/// weight do not count in the mean. With an `ohem_ratio` below 1 only the rows of the largest losses count.
 pub(super) fn focal(s: &mut Scope<'_>, input: LossInput, param: Option<&LossParam>) -> Result<Value, GraphError> {
     let unset = BinaryFocalLoss::default();
     let param = if let Some(LossParam::BinaryFocalLoss(param)) = param { param } else { &unset };
@@ -31,7 +32,16 @@ pub(super) fn focal(s: &mut Scope<'_>, input: LossInput, param: Option<&LossPara
     };
     let label = smoothed(s, input.label, param.label_smoothing())?;
     let losses = s.add(SigmoidCrossEntropy, &[input.logits, label])?;
-    weighted_mean(s, losses, Some(weights))
+    if param.ohem_ratio() >= 1.0 {
+        return weighted_mean(s, losses, Some(weights));
+    }
+    let losses = s.add(Binary::Multiply, &[losses, weights])?;
+    let hard = s.add(HardRows { ratio: param.ohem_ratio() }, &[losses])?;
+    let shares = s.add(HardShares, &[losses, hard])?;
+    let chosen = s.add(Binary::Multiply, &[losses, shares])?;
+    let total = s.add(OverRows::Sum, &[chosen])?;
+    let count = s.add(OverRows::Sum, &[shares])?;
+    s.add(Binary::DivideOrZero, &[total, count])
 }
 
 /// Cross entropy in which every negative row has the weight `Σp / ((β² - 1)·positives + Σp + 1e-8)` and every positive one 1, which
