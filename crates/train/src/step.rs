@@ -31,7 +31,7 @@ pub struct StepLosses {
     pub total: f32,
     /// Its regularisation.
     pub regularization: f32,
-    /// The learning rate.
+    /// The learning rate; of several optimizers that of the last one, as EasyRec tells it.
     pub learning_rate: f32,
 }
 
@@ -270,7 +270,7 @@ impl Trainer {
         StepLosses {
             total: value(self.training.total_loss),
             regularization: self.training.regularization.map_or(0.0, value),
-            learning_rate: self.optimizers.groups[0].optimizer.learning_rate(self.global_step),
+            learning_rate: self.optimizers.groups.last().map_or(0.0, |group| group.optimizer.learning_rate(self.global_step)),
         }
     }
 
