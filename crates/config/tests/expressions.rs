@@ -203,7 +203,7 @@ fn errors_point_into_the_config() {
     let text = "model_config { model_name: 'x[0' }\nmodel_dir: 'a' 'b'";
     let pipeline = Pipeline::parse("f", text, &Edits::default()).expect("a config");
     let error = parse("x[0").unwrap_err();
-    let diagnostic = pipeline.error_within("model_config.model_name", error.span.clone(), error.message.clone());
+    let diagnostic = pipeline.error_within("model_config.model_name", error.span.clone(), error.message);
     assert_eq!(
         diagnostic.to_string(),
         "f:1:30: `[` is not closed\n  | model_config { model_name: 'x[0' }\n  |                              ^"

@@ -25,7 +25,7 @@ fn rows(from: usize, to: usize) -> String {
     let row = |at: usize| {
         let a = if at % 10 == 3 {
             "x".to_string()
-        } else if at % 4 == 0 {
+        } else if at.is_multiple_of(4) {
             String::new()
         } else {
             (at % 17).to_string()
@@ -107,7 +107,7 @@ fn other_rows_and_other_settings_have_caches_of_their_own() {
     let first = train(&config(settings), inputs.clone(), Some(&folder), None).expect("readable");
     std::fs::write(files.path("a"), rows(20, 40)).expect("written");
     let second = train(&config(settings), inputs.clone(), Some(&folder), None).expect("readable");
-    assert_ne!(features(first), features(second.clone()));
+    assert_ne!(features(first), features(second));
     assert_eq!(caches(&folder), 2);
     let changed = config(settings).to_text().replace("hash_bucket_size: 100", "hash_bucket_size: 90");
     let changed = Pipeline::parse("test.config", &changed, &rankmill_config::Edits::default()).expect("a good config");

@@ -82,7 +82,7 @@ impl Datatype {
             }
             return Ok(texts);
         };
-        if raw.len() % width != 0 {
+        if !raw.len().is_multiple_of(width) {
             return Err(format!("{} bytes are no whole number of elements of {width}", raw.len()));
         }
         for element in raw.chunks_exact(width) {

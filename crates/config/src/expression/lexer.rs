@@ -112,7 +112,7 @@ fn number(text: &str, at: usize) -> Result<(Token, usize), ExpressionError> {
         Some(digits) => (digits, 16),
         None => (plain.as_str(), 10),
     };
-    if radix == 10 && digits.len() > 1 && digits.starts_with('0') && digits.trim_matches('0') != "" {
+    if radix == 10 && digits.len() > 1 && digits.starts_with('0') && !digits.trim_matches('0').is_empty() {
         return wrong("no number: it begins with 0");
     }
     match i64::from_str_radix(digits, radix) {

@@ -275,7 +275,7 @@ impl Op for ToAxis {
     }
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
         expect_rows(inputs[0])?;
-        if self.width == 0 || inputs[0].elements() % self.width != 0 {
+        if self.width == 0 || !inputs[0].elements().is_multiple_of(self.width) {
             return Err(format!("rows are not whole numbers of positions of width {}", self.width));
         }
         Ok(Shape::along(self.axis, &[self.width]))
@@ -319,7 +319,7 @@ impl Op for FromAxis {
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
         let output = Shape::batch(&self.dims);
         let width = inputs[0].elements();
-        if inputs[0].axis.is_none() || width == 0 || output.elements() % width != 0 {
+        if inputs[0].axis.is_none() || width == 0 || !output.elements().is_multiple_of(width) {
             return Err(format!("{output} is not made of positions of width {width}"));
         }
         Ok(output)

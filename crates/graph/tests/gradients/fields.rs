@@ -218,7 +218,7 @@ fn values_by_hand() {
     assert_eq!(run(product, &[three_by_two.clone()], &rows, &[(dims, weights)]), [21.0, 86.0, 195.0]);
     let maxima = ReduceRuns { width: 3, reduction: Reduction::Max };
     assert_eq!(run(maxima, &[three_by_two.clone()], &rows, &[]), [3.0, 6.0]);
-    assert_eq!(run(Gather::transposed(3, 2), &[three_by_two.clone()], &rows, &[]), [1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
+    assert_eq!(run(Gather::transposed(3, 2), &[three_by_two], &rows, &[]), [1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
     // z_d = Σ K_ij x_i,d x_j,d + b with K picking (0, 1) once and (2, 2) twice.
     let kernel = vec![0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0];
     let (kernel_dims, bias_dims): (&[usize], &[usize]) = (&[1, 3, 3], &[1]);

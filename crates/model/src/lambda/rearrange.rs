@@ -54,7 +54,7 @@ pub(super) fn split(call: &mut Call<'_, '_>) -> Outcome {
     let length = shape.dims[at];
     let lengths: Vec<usize> = match call.argument(1) {
         Some(Term::Integer(count)) => match usize::try_from(*count) {
-            Ok(count) if count > 0 && length % count == 0 => vec![length / count; count],
+            Ok(count) if count > 0 && length.is_multiple_of(count) => vec![length / count; count],
             _ => return Err(call.error(format!("{length} elements can't be cut into {count} equal parts"))),
         },
         _ => {
@@ -101,7 +101,7 @@ pub(super) fn reshape(call: &mut Call<'_, '_>) -> Outcome {
     let open = sizes.iter().filter(|size| **size < 0).count();
     let fits = match open {
         0 => known == elements,
-        1 => !batch_is_open && known > 0 && elements % known == 0,
+        1 => !batch_is_open && known > 0 && elements.is_multiple_of(known),
         _ => false,
     };
     if !fits {

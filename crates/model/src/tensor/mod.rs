@@ -158,7 +158,7 @@ pub(crate) fn expand_dims(s: &mut Scope<'_>, x: Value, axis: i64) -> Result<Valu
     if at < outer {
         return Err("a dimension before that of the batch or of positions is not supported".to_owned());
     }
-    let mut dims = shape.dims.clone();
+    let mut dims = shape.dims;
     dims.insert((at - outer) as usize, 1);
     with_dims(s, x, &dims)
 }

@@ -25,7 +25,7 @@ const EPSILON: f32 = 1e-5;
 pub(super) fn component(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors) -> Result<Tensors, LayerError> {
     let start = one(s, inputs)?;
     let width = s.width(start);
-    if width % 2 != 0 {
+    if !width.is_multiple_of(2) {
         return Err(LayerError::message(format!("ExponentialCross needs an even number of columns, not {width}")));
     }
     let kernel = initializer(settings, "kernel_initializer", "glorot_uniform")?;

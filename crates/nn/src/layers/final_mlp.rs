@@ -51,7 +51,7 @@ pub(super) fn component(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors
         streams.push(mlp(&mut s.child(&format!("stream_{number}")), &layers, seen)?);
     }
     let heads = settings.count("num_heads", 1)?;
-    if heads == 0 || streams.iter().any(|stream| s.width(*stream) % heads != 0) {
+    if heads == 0 || streams.iter().any(|stream| !s.width(*stream).is_multiple_of(heads)) {
         return Err(settings.error("num_heads", format!("the streams are not divided among {heads} heads")).into());
     }
     let units = settings.count("output_dim", 1)?.max(1);

@@ -31,7 +31,7 @@ pub(super) fn se_net(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors) -
     let mut squeezed = Vec::with_capacity(2 * features.len());
     for feature in &features {
         let width = s.width(*feature);
-        if width % groups != 0 {
+        if !width.is_multiple_of(groups) {
             let message = format!("a feature of width {width} is not divided into {groups} equal groups");
             return Err(settings.error("num_squeeze_group", message).into());
         }
