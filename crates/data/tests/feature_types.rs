@@ -26,7 +26,7 @@ fn hash(text: &str) -> u32 {
 
 fn crossed(values: &[&str]) -> u32 {
     let combine = |prefix, value: &&str| fingerprint_cat64(prefix, fingerprint64(value.as_bytes()));
-    (values.iter().fold(0xDECA_FCAF_FE_u64, combine) % 1000) as u32
+    (values.iter().fold(0x00DE_CAFC_AFFE_u64, combine) % 1000) as u32
 }
 
 fn tags(text: &str) -> Vec<&str> {

@@ -164,7 +164,7 @@ fn crossed_fingerprints() {
         inputs.sort_by_key(|input| is_dense(input));
         let buckets = case["num_buckets"].as_u64().expect("a count");
         for (row, expected) in case["output"].as_array().expect("rows").iter().enumerate() {
-            let mut found = vec![0xDECA_FCAF_FE_u64];
+            let mut found = vec![0x00DE_CAFC_AFFE_u64];
             for input in &inputs {
                 let longer = |&prefix: &u64| input[row].iter().map(move |word| fingerprint_cat64(prefix, fingerprint64(word.as_bytes())));
                 found = found.iter().flat_map(longer).collect();

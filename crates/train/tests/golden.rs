@@ -458,7 +458,8 @@ fn evaluate(
     let last = format!("after{steps}/");
     // The trace has scalars as vectors of one element.
     let declared = manifest["variables"].as_array().expect("variables");
-    let is_scalar = |name: &str| declared.iter().any(|variable| variable["name"] == name && variable["shape"].as_array().is_some_and(Vec::is_empty));
+    let is_scalar =
+        |name: &str| declared.iter().any(|variable| variable["name"] == name && variable["shape"].as_array().is_some_and(Vec::is_empty));
     let entries = trace.under(&last).map(|(name, tensor)| Parameter {
         name: name.to_owned(),
         shape: if is_scalar(name) { Vec::new() } else { tensor.shape.clone() },

@@ -21,7 +21,7 @@ use crate::batch::FeatureCounts;
 use crate::error::Rule;
 
 /// What the fingerprint of a combination starts from.
-const HASH_KEY: u64 = 0xDECA_FCAF_FE;
+const HASH_KEY: u64 = 0x00DE_CAFC_AFFE;
 
 /// What TensorFlow 2 joins with where texts are cut.
 const CROSS_SEPARATOR: &str = "_X_";

@@ -38,7 +38,7 @@ pub(crate) enum Feature {
     Raw(raw::RawFeature),
     Combo(combo::ComboFeature),
     Lookup(lookup::LookupFeature),
-    Sequence(sequence::SequenceFeature),
+    Sequence(Box<sequence::SequenceFeature>),
     Expr(expr::ExprFeature),
 }
 

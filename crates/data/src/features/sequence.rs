@@ -81,7 +81,7 @@ pub(crate) fn build(declaration: &Declaration<'_>) -> Result<Built, Problem> {
     };
     let separator = PositionSeparator::new(config.separator());
     let feature = SequenceFeature { input: config.input_names[0].clone(), separator, values, element };
-    Ok(Built { feature: Feature::Sequence(feature), combiner, table_suffix })
+    Ok(Built { feature: Feature::Sequence(Box::new(feature)), combiner, table_suffix })
 }
 
 /// The element of a sequence of numbers and the name of its table.

@@ -69,7 +69,7 @@ impl Separator {
 #[derive(Clone, Debug)]
 pub(crate) enum PositionSeparator {
     /// At each occurrence of the whole text; parts may be empty, and an empty text has one part.
-    Text(memchr::memmem::Finder<'static>),
+    Text(Box<memchr::memmem::Finder<'static>>),
     /// At runs of blanks, with no empty parts: an empty `separator`.
     Blanks,
 }
@@ -79,7 +79,7 @@ impl PositionSeparator {
         if text.is_empty() {
             return PositionSeparator::Blanks;
         }
-        PositionSeparator::Text(memchr::memmem::Finder::new(text).into_owned())
+        PositionSeparator::Text(Box::new(memchr::memmem::Finder::new(text).into_owned()))
     }
 
     /// The parts of `text` in order.

@@ -11,7 +11,7 @@ use crate::rows::{FieldOrder, RawRows, Splitting};
 #[derive(Debug)]
 pub(crate) enum Decoder {
     /// Lines of separated fields.
-    Text { splitting: Splitting, order: Option<FieldOrder> },
+    Text { splitting: Box<Splitting>, order: Option<FieldOrder> },
     /// A JSON object a line.
     Json(JsonRows),
     /// Lines of `RTPInput`.

@@ -41,7 +41,7 @@ pub struct InputFormat {
 /// What `input_type` and its settings say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Declared {
-    Text { splitting: Splitting, header: Header },
+    Text { splitting: Box<Splitting>, header: Header },
     Parquet,
     TfRecord,
     SequenceExamples { rows: usize },
@@ -150,7 +150,7 @@ impl InputFormat {
                     Header::None => None,
                 };
                 let header_lines = u64::from(*header == Header::FirstLine);
-                (FileKind::Lines { header_lines }, Decoder::Text { splitting: *splitting, order })
+                (FileKind::Lines { header_lines }, Decoder::Text { splitting: splitting.clone(), order })
             }
             (_, declared) => {
                 let expected = if *declared == Declared::Parquet { Content::Parquet } else { Content::TfRecord };
@@ -242,7 +242,7 @@ fn text(data: &DatasetConfig, quotes: Quotes) -> Result<Declared, String> {
         _ => None,
     };
     let header = if data.with_header() { Header::FirstLine } else { Header::None };
-    problem.map_or(Ok(Declared::Text { splitting: Splitting::new(separator, quotes), header }), |problem| Err(problem.into()))
+    problem.map_or(Ok(Declared::Text { splitting: Box::new(Splitting::new(separator, quotes)), header }), |problem| Err(problem.into()))
 }
 
 /// The columns of `RTPInput`; or the setting that does not fit, and why.

@@ -1,7 +1,10 @@
 //! NumPy's array file, version 1 to 3: a magic number, a header that is a Python dictionary, the elements.
 
-/// Shape and elements, row by row, of an array of floats; `None` for one of integers or truth values.
-pub(super) fn read(bytes: &[u8]) -> Result<Option<(Vec<usize>, Vec<f32>)>, String> {
+/// Shape and elements, row by row.
+pub(super) type Floats = (Vec<usize>, Vec<f32>);
+
+/// An array of floats; `None` for one of integers or truth values.
+pub(super) fn read(bytes: &[u8]) -> Result<Option<Floats>, String> {
     let (header, data) = header(bytes).ok_or("this is no array of NumPy")?;
     let descr =
         value(header, "descr").and_then(|text| text.trim().strip_prefix('\'')?.strip_suffix('\'')).ok_or("its header has no `descr`")?;

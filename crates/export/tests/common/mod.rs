@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 ///
 /// # Panics
 /// If anything differs.
+#[expect(clippy::print_stderr, reason = "what was not compared must be seen")]
 pub(crate) fn run_python(folder: &Path, cases: &Json) {
     fs::write(folder.join("cases.json"), cases.to_string()).expect("written");
     let named = std::env::var_os("RANKMILL_PYTHON");

@@ -208,16 +208,16 @@ fn run(op: impl Op, inputs: &[Shape], rows: &[f32], parameters: &[(&[usize], Vec
 fn values_by_hand() {
     let three_by_two = Shape::batch(&[3, 2]);
     let rows = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-    assert_eq!(run(PairwiseProducts, &[three_by_two.clone()], &rows, &[]), [1.0 * 3.0 + 5.0 + 15.0, 8.0 + 12.0 + 24.0]);
+    assert_eq!(run(PairwiseProducts, std::slice::from_ref(&three_by_two), &rows, &[]), [1.0 * 3.0 + 5.0 + 15.0, 8.0 + 12.0 + 24.0]);
     let pairs = [(1, 0), (2, 1)].into();
     let two = [three_by_two.clone(), three_by_two.clone()];
     assert_eq!(run(Dots { pairs, width: 2 }, &two, &rows, &[]), [3.0 + 8.0, 15.0 + 24.0]);
     let weights = vec![1.0, 10.0, 2.0, 20.0, 3.0, 30.0];
     let dims: &[usize] = &[3, 2];
     let product = PerField { units: 1, weights: Orientation::Plain };
-    assert_eq!(run(product, &[three_by_two.clone()], &rows, &[(dims, weights)]), [21.0, 86.0, 195.0]);
+    assert_eq!(run(product, std::slice::from_ref(&three_by_two), &rows, &[(dims, weights)]), [21.0, 86.0, 195.0]);
     let maxima = ReduceRuns { width: 3, reduction: Reduction::Max };
-    assert_eq!(run(maxima, &[three_by_two.clone()], &rows, &[]), [3.0, 6.0]);
+    assert_eq!(run(maxima, std::slice::from_ref(&three_by_two), &rows, &[]), [3.0, 6.0]);
     assert_eq!(run(Gather::transposed(3, 2), &[three_by_two], &rows, &[]), [1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
     // z_d = Σ K_ij x_i,d x_j,d + b with K picking (0, 1) once and (2, 2) twice.
     let kernel = vec![0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0];

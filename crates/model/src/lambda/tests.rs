@@ -148,7 +148,9 @@ fn elementwise_functions() {
     each("lambda x: tf.cast(x > 0, tf.float32)", |x| f32::from(u8::from(x > 0.0)));
     each("lambda x: tf.cast(x, tf.bool) * 2", |x| if x == 0.0 { 0.0 } else { 2.0 });
     each("lambda x: tf.where(x > 0.25, x, -x)", |x| if x > 0.25 { x } else { -x });
-    each("lambda x: tf.where(tf.logical_or(x < -0.5, tf.greater_equal(x, 1)), 1.0, 0.0)", |x| f32::from(u8::from(!(-0.5..1.0).contains(&x))));
+    each("lambda x: tf.where(tf.logical_or(x < -0.5, tf.greater_equal(x, 1)), 1.0, 0.0)", |x| {
+        f32::from(u8::from(!(-0.5..1.0).contains(&x)))
+    });
     each("lambda x: tf.where((x > -0.5) & ~(x >= 1), x, 0)", |x| if x > -0.5 && x < 1.0 { x } else { 0.0 });
     each("lambda x: tf.where(0 <= x < 1, x, tf.zeros_like(x))", |x| if (0.0..1.0).contains(&x) { x } else { 0.0 });
     each("lambda x: tf.where(tf.equal(x, 0.5), 1, tf.where(tf.not_equal(x, -1), 2, 3))", |x| {

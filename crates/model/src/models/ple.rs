@@ -27,7 +27,6 @@ pub(super) fn build(c: &mut Construction<'_>) -> Result<Vec<Value>, Diagnostic> 
 }
 
 /// One network: the inputs of the tasks for the next one, and its shared input unless it is the last.
-#[expect(clippy::too_many_arguments, reason = "a network has this many inputs")]
 fn extract(
     c: &mut Construction<'_>,
     network: &ExtractionNetwork,
