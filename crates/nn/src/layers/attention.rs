@@ -32,7 +32,7 @@ pub(super) fn component(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors
     let learnt = settings.flag("use_scale", false)?;
     let dropout = rate(settings, "dropout", Some(0.0))?;
     let (mut q, mut k) = (query.value, key.value);
-    let factor = if learnt { Some(s.parameter("scale", &[], Initializer::Constant(1.0))?) } else { None };
+    let factor = if learnt { Some(s.parameter("scale", &[1], Initializer::Constant(1.0))?) } else { None };
     let y = match settings.text("score_mode", "dot")?.as_str() {
         "dot" => {
             q = factor.map_or(Ok(q), |factor| s.multiply(q, factor))?;
@@ -53,7 +53,7 @@ pub(super) fn component(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors
             if dropout > 0.0 {
                 return Err(settings.error("dropout", "`dropout` is not supported with score_mode concat").into());
             }
-            let weight = s.parameter("concat_score_weight", &[], Initializer::Constant(1.0))?;
+            let weight = s.parameter("concat_score_weight", &[1], Initializer::Constant(1.0))?;
             q = factor.map_or(Ok(q), |factor| s.multiply(q, factor))?;
             k = factor.map_or(Ok(k), |factor| s.multiply(k, factor))?;
             let op = AdditiveAttention { queries: query.axis, keys: value.axis, causal };
