@@ -160,7 +160,11 @@ fn sequences_of_numbers() {
     let pairs = format!("{numbers} sequence_length: 2 raw_input_dim: 2 seq_multi_sep: ';' combiner: 'mean'");
     let found = sequence("label:INT32 x:STRING", &pairs, &["1;2|3", "-1;4"]);
     let Positions::Ids(positions) = &found.positions else { panic!("ids") };
-    assert_eq!(ids(&Column::Ids(positions.clone())), [vec![0, 1], vec![0], vec![1], vec![]]);
+    assert_eq!(ids(&Column::Ids(positions.clone())), [vec![0, 0], vec![1], vec![0], vec![]]);
+    let long = format!("{numbers} sequence_length: 4 raw_input_dim: 2 seq_multi_sep: ';'");
+    let found = sequence("label:INT32 x:STRING", &long, &["1;2|3;4|5;6|7;8"]);
+    let Positions::Ids(positions) = &found.positions else { panic!("ids") };
+    assert_eq!(ids(&Column::Ids(positions.clone())), [[0, 0], [1, 1], [0, 0], [0, 0]]);
 
     let lines = [&b"1\t1;2|3"[..], b"1\t"];
     let dense = format!("{numbers} sequence_length: 2 raw_input_dim: 2 seq_multi_sep: ';'");

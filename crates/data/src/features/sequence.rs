@@ -9,8 +9,9 @@
 //!   `IdFeature`, but that an empty text is hashed or looked up like any other.
 //! - `sub_feature_type: RawFeature` with `boundaries`, or with `num_buckets` n > 1 and max_val > min_val (boundaries k/n over
 //!   `(x - min_val) / (max_val - min_val)`): the row is the number of boundaries up to the value.
-//! - `sub_feature_type: RawFeature` otherwise: the `raw_input_dim` numbers of a position weight as many rows of a table, or enter the
-//!   model if there is no `embedding_dim`. All rows have exactly `sequence_length` positions, filled up with zeros.
+//! - `sub_feature_type: RawFeature` otherwise: the `raw_input_dim` numbers of a position enter the model, or with an `embedding_dim` they
+//!   all weight one row of a table of `raw_input_dim` rows: row p for position p, row 0 from position `raw_input_dim` on. (Meant was
+//!   surely a row for each number.) All rows have exactly `sequence_length` positions, filled up with zeros.
 //!
 //! EasyRec stops at an empty field where numbers are needed; here it is a sequence without positions.
 
@@ -55,7 +56,7 @@ enum Element {
 /// What becomes of the numbers of a position.
 #[derive(Clone, Copy, Debug)]
 enum NumberOutput {
-    /// They weight rows 0 .. width of a table.
+    /// They weight a row of a table.
     Weights(Combiner),
     /// They enter the model.
     Dense,
@@ -240,7 +241,9 @@ impl SequenceFeature {
             NumberOutput::Dense => Positions::Dense(DenseColumn { width, values: numbers }),
             NumberOutput::Weights(combiner) => {
                 let offsets = (0..=(rows * length) as u32).map(|position| position * width as u32).collect();
-                let ids = (0..width as u32).cycle().take(numbers.len()).collect();
+                // EasyRec takes the place of the position for the row of the table, not that of the number.
+                let row = |position: usize| if position % length < width { (position % length) as u32 } else { 0 };
+                let ids = (0..rows * length).flat_map(|position| std::iter::repeat_n(row(position), width)).collect();
                 Positions::Ids(with_weights(IdColumn { offsets, ids, weights: None }, numbers, combiner))
             }
         };
