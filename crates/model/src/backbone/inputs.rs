@@ -42,6 +42,10 @@ impl Backbone<'_> {
             }
             inputs.push(value);
         }
+        if inputs.is_empty() {
+            let message = format!("block `{}` has no inputs: all of them are ignored", block.name());
+            return Err(self.pipeline.error(&format!("{path}.inputs[0]"), message));
+        }
         let merged = if block.merge_inputs_into_list() {
             Tensors::List(inputs)
         } else {
