@@ -259,7 +259,7 @@ fn case(folder: &Path, name: &str, build: impl Fn(&mut Builder) -> Built) -> Jso
         fed.insert(format!("{}_ids", name.name), json!({"type": "int64", "shape": shape, "values": values}));
         fed.insert(format!("{}_weights", name.name), json!({"type": "float32", "shape": shape, "values": weights}));
     }
-    json!({"name": name, "file": file, "inputs": fed, "outputs": {"y": executor.value(output).to_vec()}})
+    json!({"name": name, "file": file, "must_vary": true, "inputs": fed, "outputs": {"y": executor.value(output).to_vec()}})
 }
 
 #[test]
