@@ -83,6 +83,7 @@ pub(crate) fn run(arguments: &DemoArgs, output: &Output) -> anyhow::Result<Outco
         precision: Precision::default(),
         profile: Profile::default(),
         rejected: None,
+        cache: None,
     };
     let run = train_pipeline(&pipeline, manner, &threads.pool()?, output)?;
     output.result(&DemoReport { run, best_auc: data.best_auc, folder: dir.clone() })?;

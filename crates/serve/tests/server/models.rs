@@ -36,6 +36,7 @@ pub(crate) fn trained() -> &'static Path {
             start: Start::Fresh,
             eval_every: None,
             rejected: None,
+            cache: None,
             seed: 7,
             precision: Precision::F32,
             profile: Profile::Off,
