@@ -195,7 +195,8 @@ fn rejected_rows_are_written() {
     let row: serde_json::Value = serde_json::from_str(&rejected).expect("one JSON object");
     assert_eq!((&row["row"], &row["line"], &row["cause"]), (&1.into(), &"not\ta row".into(), &"wrong number of fields".into()));
     let words = ["train", "a.config", "--train-input", "data/movies_test_data", "--model-dir", "m", "--rejected", "stopped.jsonl"];
-    check(dir.path(), &words, 2);
+    let output = check(dir.path(), &words, 2);
+    assert!(stderr(&output).contains("movies_test_data:1: "), "{}", stderr(&output));
     let stopped = fs::read_to_string(dir.path().join("stopped.jsonl")).expect("the file");
     assert!(stopped.starts_with("{\"file\":\"data/movies_test_data\",\"row\":1,"), "{stopped}");
 }

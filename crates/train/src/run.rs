@@ -511,5 +511,6 @@ fn golden_batch(pipeline: &Pipeline, options: &RunOptions, features: &FeatureSet
     reading.batch_size = GOLDEN_ROWS;
     reading.prefetch = 1;
     reading.keep = features.field_names().map(str::to_owned).collect();
+    reading.rejected.clone_from(&options.rejected);
     Ok(Reader::new(reading, features.clone())?.next().transpose()?)
 }

@@ -157,8 +157,8 @@ fn runs_that_cannot_be_are_refused() {
     let rate = "train_config.optimizer_config[0].adam_optimizer.learning_rate.constant_learning_rate.learning_rate=1e30";
     let lost = place.train(&[rate], Start::Overwrite).expect_err("the loss is lost");
     assert!(matches!(lost, TrainError::NotFinite { .. }), "{lost}");
-    let message = place.train(&["model_config.num_class=3"], Start::Overwrite).expect_err("not supported").to_string();
-    assert!(message.contains("several classes are not supported yet"), "{message}");
+    let message = place.train(&["model_config.num_class=3"], Start::Overwrite).expect_err("no such metric").to_string();
+    assert!(message.contains("metric auc cannot be computed for a task of 3 classes"), "{message}");
 }
 
 #[test]

@@ -80,20 +80,20 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         write_movielens(folder.path(), 3000, 5, &mut |_| {}).expect("rows are made");
         let path = |name: &str| folder.path().join(name);
-        let task = |config: PathBuf| Task {
+        let task = |config: PathBuf, model: &str| Task {
             config,
-            model_dir: path("model"),
+            model_dir: path(model),
             train_rows: path("movies_train_data").display().to_string(),
             eval_rows: path("movies_test_data").display().to_string(),
         };
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("feature_gate.config");
-        let outcome = run(task(config.clone())).expect("it trains");
+        let outcome = run(task(config.clone(), "model")).expect("it trains");
         let evaluation = outcome.evaluation.expect("it was evaluated");
         assert!(evaluation.metric("auc").is_some_and(|auc| auc > 0.55), "{:?}", evaluation.metrics);
 
         let text = std::fs::read_to_string(config).expect("the config can be read").replace("bottleneck", "bottlneck");
         std::fs::write(path("wrong.config"), text).expect("a file can be written");
-        let error = run(task(path("wrong.config"))).expect_err("a setting is misspelt").to_string();
+        let error = run(task(path("wrong.config"), "wrong")).expect_err("a setting is misspelt").to_string();
         assert!(error.contains("unknown setting `bottlneck`; did you mean `bottleneck`?"), "{error}");
     }
 }
