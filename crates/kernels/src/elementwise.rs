@@ -65,6 +65,11 @@ multiversion! {
     }
 }
 
+/// `ln(1 + exp(x))`, stable at both ends.
+pub fn softplus(x: f32) -> f32 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
 /// The logistic function, stable at both ends.
 pub fn sigmoid(x: f32) -> f32 {
     if x >= 0.0 {

@@ -61,13 +61,6 @@ multiversion! {
     }
 }
 
-multiversion! {
-    /// `Σ x·y`.
-    pub fn dot(x: &[f32], y: &[f32]) -> f32 {
-        sum_by_pairs(x, y, |x, y| x * y)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,7 +74,6 @@ mod tests {
             // 130 terms below 1: rounding below 130 * 2^-24.
             assert!((f64::from(sum(&x)) - plain).abs() < 1e-5);
             assert!((f64::from(sum_of_squares(&x)) - squares).abs() < 1e-5);
-            assert_eq!(dot(&x, &x), sum_of_squares(&x));
         }
     }
 }

@@ -123,11 +123,16 @@ impl Construction<'_> {
 
     /// An error of a layer whose config is at `path`.
     pub(crate) fn layer_error(&self, path: &str, error: LayerError) -> Diagnostic {
-        match &error {
-            LayerError::Setting { field, message } if !field.is_empty() => self.pipeline.error(&format!("{path}.{field}"), message),
-            LayerError::Setting { message, .. } => self.pipeline.error(path, message),
-            LayerError::Graph(graph) => self.pipeline.error(path, graph.to_string()),
-        }
+        layer_error(self.pipeline, path, error)
+    }
+}
+
+/// An error of a layer whose config is at `path`.
+pub(crate) fn layer_error(pipeline: &Pipeline, path: &str, error: LayerError) -> Diagnostic {
+    match &error {
+        LayerError::Setting { field, message } if field.is_empty() => pipeline.error(path, message),
+        LayerError::Setting { field, message } => pipeline.error(&format!("{path}.{field}"), message),
+        LayerError::Graph(graph) => pipeline.error(path, graph.to_string()),
     }
 }
 

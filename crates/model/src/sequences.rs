@@ -19,6 +19,7 @@ use rankmill_nn::layers::text_cnn::{TextCnn, text_cnn};
 use crate::feed::Slot;
 use crate::feed_sequences::{Cut, SequenceSlot};
 use crate::groups::{Groups, Member, combiner, table_rows};
+use crate::model::layer_error;
 
 /// The score of a position that a row has not.
 pub(crate) const MASKED: f32 = -4_294_967_295.0;
@@ -57,10 +58,7 @@ impl Groups<'_> {
             }
             Some(SequenceCombiner::TextCnn(config)) => {
                 let path = format!("{}.sequence_combiner.text_cnn", spec.path);
-                self.text_cnn(builder, &scope, config, x).map_err(|error| match error {
-                    LayerError::Setting { field, message } => pipeline.error(&format!("{path}.{field}"), message),
-                    LayerError::Graph(error) => pipeline.error(&path, error.to_string()),
-                })?
+                self.text_cnn(builder, &scope, config, x).map_err(|error| layer_error(pipeline, &path, error))?
             }
             Some(SequenceCombiner::MultiHeadAttention(_)) => {
                 let message = "EasyRec declares `multi_head_attention` and has never had it; use `attention` or `text_cnn`";

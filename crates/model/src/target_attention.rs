@@ -19,6 +19,7 @@ use rankmill_nn::layers::scope::{Bias, Builder};
 
 use crate::feed_sequences::Cut;
 use crate::groups::{Groups, member};
+use crate::model::layer_error;
 use crate::sequences::{kernel_penalty, masked_softmax};
 
 /// The layers of a `seq_dnn` that is not set.
@@ -105,11 +106,8 @@ impl Groups<'_> {
             let path = format!("{path}.sequence_features[{at}]");
             let tensors = self.sequence_group(builder, config, group.group_name(), known, &path)?;
             let penalty = kernel_penalty(self.pipeline);
-            let value = target_attention(builder, config, tensors, penalty).map_err(|error| match error {
-                LayerError::Setting { field, message } if field.is_empty() => self.pipeline.error(&path, message),
-                LayerError::Setting { field, message } => self.pipeline.error(&format!("{path}.{field}"), message),
-                LayerError::Graph(error) => self.pipeline.error(&path, error.to_string()),
-            })?;
+            let value = target_attention(builder, config, tensors, penalty);
+            let value = value.map_err(|error| layer_error(self.pipeline, &path, error))?;
             outputs.push(value);
         }
         Ok(outputs)

@@ -5,7 +5,7 @@
 //! and `dQ_md = Σⱼ w·dA_mj·(1 - tanh²(Q_md + K_jd))`, `dK_jd` the same summed over `m`.
 
 use rankmill_kernels::elementwise::add_scaled;
-use rankmill_kernels::reduce::dot;
+use rankmill_kernels::gemm::dot;
 use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
@@ -52,12 +52,11 @@ impl AdditiveAttention {
     /// `S` and `P` of query `m`.
     fn probabilities(&self, row: &Row<'_>, m: usize, s: &mut [f32], p: &mut [f32]) {
         let q = row.q.row(m);
-        let mut scores = vec![0.0; s.len()];
         for j in 0..s.len() {
             s[j] = q.iter().zip(row.k.row(j)).map(|(q, k)| (q + k).tanh()).sum();
-            scores[j] = row.w * s[j] + if self.causal && j > m { PENALTY } else { 0.0 };
+            p[j] = row.w * s[j] + if self.causal && j > m { PENALTY } else { 0.0 };
         }
-        softmax(p, &scores);
+        softmax(p);
     }
 
     /// `dA` of a query in place of its probabilities.

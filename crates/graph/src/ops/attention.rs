@@ -6,7 +6,7 @@
 //! Backward, `P` being computed again: `dV = Pᵀ·dY`, `dP = dY·Vᵀ`, `dS = P ⊙ (dP - Σ P ⊙ dP)`, `dQ = scale·dS·K`, `dK = scale·dSᵀ·Q`.
 
 use rankmill_kernels::elementwise::add_scaled;
-use rankmill_kernels::reduce::dot;
+use rankmill_kernels::gemm::dot;
 use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
@@ -14,6 +14,7 @@ use crate::graph::{GraphError, Value};
 use crate::onnx::{Attribute, Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, InputGradients, Op};
 use crate::ops::dropout::{Dropout, checked_rate};
+use crate::ops::softmax::softmax;
 use crate::shape::{Axis, Shape};
 
 /// What is hidden from whom.
@@ -167,17 +168,6 @@ pub(crate) fn positions(emit: &mut Emitter<'_>, axis: Option<Axis>) -> Result<Te
     let [first, step] = [0, 1].map(|number| emit.int(number));
     let end = emit.squeeze(length, 0);
     Ok(emit.node("Range", &[first, end, step]))
-}
-
-/// Softmax in place.
-fn softmax(scores: &mut [f32]) {
-    let largest = scores.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
-    let mut total = 0.0;
-    for score in scores.iter_mut() {
-        *score = (*score - largest).exp();
-        total += *score;
-    }
-    scores.iter_mut().for_each(|score| *score /= total);
 }
 
 impl Op for Attention {

@@ -5,7 +5,7 @@
 //! `dyᵣ = Σᵢ gᵢ·p_ir·xᵢ`. The `[B, B]` products are computed again rather than kept; each row sums over the batch in its order.
 
 use rankmill_kernels::elementwise::add_scaled;
-use rankmill_kernels::reduce::dot;
+use rankmill_kernels::gemm::dot;
 use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;

@@ -4,7 +4,7 @@
 
 use std::f32::consts::{FRAC_2_SQRT_PI, SQRT_2};
 
-use rankmill_kernels::elementwise::sigmoid;
+use rankmill_kernels::elementwise::{sigmoid, softplus};
 use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
@@ -74,10 +74,6 @@ const GELU_CUBIC: f32 = 0.044_715;
 
 /// `√(2/π)`.
 const GELU_SCALE: f32 = FRAC_2_SQRT_PI / SQRT_2;
-
-fn softplus(x: f32) -> f32 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
 
 impl Function {
     /// `f(x)`.
@@ -302,7 +298,7 @@ impl Op for FunctionGradient {
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
-        if inputs[0] == inputs[1] { Ok(inputs[0].clone()) } else { Err("the shapes differ".to_owned()) }
+        if inputs[0].matches(inputs[1]) { Ok(inputs[0].clone()) } else { Err("the shapes differ".to_owned()) }
     }
 
     fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {

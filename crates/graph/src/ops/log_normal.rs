@@ -4,7 +4,7 @@
 //! `ℓ = ln y + ln σ + ½ ln 2π + (ln y - μ)² / (2σ²)`, for the others 0.
 //! Gradients: `dμ = -(ln y - μ) / σ²`, `dσ = 1/σ - (ln y - μ)² / σ³`, `ds = dσ · sigmoid(s)`, and 0 where the clipping acts.
 
-use rankmill_kernels::elementwise::sigmoid;
+use rankmill_kernels::elementwise::{sigmoid, softplus};
 use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
@@ -17,11 +17,6 @@ use crate::shape::Shape;
 const HALF_LOG_TWO_PI: f32 = 0.918_938_5;
 /// The square of the least `σ`: Keras' epsilon.
 const EPSILON: f32 = 1e-7;
-
-/// `ln(1 + exp(x))`, stable at both ends.
-fn softplus(x: f32) -> f32 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
 
 /// The scale of a lognormal from a raw output.
 #[derive(Clone, Copy, Debug, PartialEq)]

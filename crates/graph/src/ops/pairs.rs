@@ -15,7 +15,7 @@
 
 use std::ops::Range;
 
-use rankmill_kernels::elementwise::sigmoid;
+use rankmill_kernels::elementwise::{sigmoid, softplus};
 use rankmill_kernels::substrate::{Blocks, Cut};
 use rankmill_kernels::view::{MatMut, MatRef};
 
@@ -66,10 +66,6 @@ struct Pair {
     slope: f32,
     /// A factor that is part of the weight: pairs without weight do not count.
     factor: f32,
-}
-
-fn softplus(x: f32) -> f32 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
 impl PairRule {

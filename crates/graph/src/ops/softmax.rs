@@ -16,10 +16,10 @@ pub struct Softmax {
     pub width: usize,
 }
 
-/// Softmax of `x` into `y`; the largest element is taken out first, so nothing overflows.
-pub(crate) fn softmax(y: &mut [f32], x: &[f32]) {
-    let largest = x.iter().fold(f32::NEG_INFINITY, |a, x| a.max(*x));
-    y.iter_mut().zip(x).for_each(|(y, x)| *y = (x - largest).exp());
+/// Softmax in place; the largest element is taken out first, so nothing overflows.
+pub(crate) fn softmax(y: &mut [f32]) {
+    let largest = y.iter().fold(f32::NEG_INFINITY, |a, y| a.max(*y));
+    y.iter_mut().for_each(|y| *y = (*y - largest).exp());
     let total = sum(y);
     y.iter_mut().for_each(|y| *y /= total);
 }
@@ -43,7 +43,10 @@ impl Op for Softmax {
     fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
         for i in 0..output.rows() {
             let runs = output.row(i).chunks_exact_mut(self.width).zip(inputs[0].row(i).chunks_exact(self.width));
-            runs.for_each(|(y, x)| softmax(y, x));
+            runs.for_each(|(y, x)| {
+                y.copy_from_slice(x);
+                softmax(y);
+            });
         }
     }
 

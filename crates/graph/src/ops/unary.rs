@@ -25,10 +25,6 @@ pub enum Unary {
     Scale(f32),
     /// `x²`.
     Square,
-    /// `|x|`.
-    Absolute,
-    /// `exp(x)`.
-    Exp,
     /// `ln(x + ε)`.
     Log(f32),
     /// `ln(p / (1 - p))`, `p` clipped to [1e-7, 1 - 1e-7].
@@ -45,8 +41,6 @@ impl Op for Unary {
             Unary::Tanh => "tanh",
             Unary::Scale(_) => "scale",
             Unary::Square => "square",
-            Unary::Absolute => "absolute value",
-            Unary::Exp => "exp",
             Unary::Log(_) => "log",
             Unary::LogOdds => "log odds",
             Unary::Copy => "copy",
@@ -67,8 +61,6 @@ impl Op for Unary {
                 Unary::Copy => y.copy_from_slice(x),
                 Unary::Sigmoid => y.iter_mut().zip(x).for_each(|(y, x)| *y = elementwise::sigmoid(*x)),
                 Unary::Tanh => y.iter_mut().zip(x).for_each(|(y, x)| *y = x.tanh()),
-                Unary::Absolute => y.iter_mut().zip(x).for_each(|(y, x)| *y = x.abs()),
-                Unary::Exp => y.iter_mut().zip(x).for_each(|(y, x)| *y = x.exp()),
                 Unary::Log(epsilon) => y.iter_mut().zip(x).for_each(|(y, x)| *y = (x + epsilon).ln()),
                 Unary::LogOdds => y.iter_mut().zip(x).for_each(|(y, x)| {
                     let p = x.clamp(LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY);
@@ -88,10 +80,8 @@ impl Op for Unary {
         let dx = match self {
             Unary::Scale(factor) => backward.add(Unary::Scale(*factor), &[upstream])?,
             Unary::Copy => upstream,
-            Unary::Square | Unary::Absolute | Unary::Log(_) | Unary::LogOdds => {
-                backward.add(UnaryGradient(*self), &[inputs[0], upstream])?
-            }
-            Unary::Relu | Unary::Sigmoid | Unary::Tanh | Unary::Exp => backward.add(UnaryGradient(*self), &[output, upstream])?,
+            Unary::Square | Unary::Log(_) | Unary::LogOdds => backward.add(UnaryGradient(*self), &[inputs[0], upstream])?,
+            Unary::Relu | Unary::Sigmoid | Unary::Tanh => backward.add(UnaryGradient(*self), &[output, upstream])?,
         };
         Ok(vec![Some(dx)])
     }
@@ -107,8 +97,6 @@ impl Op for Unary {
                 let factor = emit.scalar(*factor);
                 emit.node("Mul", &[x, factor])
             }
-            Unary::Absolute => emit.node("Abs", &[x]),
-            Unary::Exp => emit.node("Exp", &[x]),
             Unary::Log(epsilon) => {
                 let epsilon = emit.scalar(*epsilon);
                 let sum = emit.node("Add", &[x, epsilon]);
@@ -126,7 +114,7 @@ impl Op for Unary {
     }
 }
 
-/// The gradient of a [`Unary`], from its output (from its input for the square, the absolute value and the logarithms) and the upstream gradient.
+/// The gradient of a [`Unary`], from its output (from its input for the square and the logarithms) and the upstream gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct UnaryGradient(pub Unary);
 
@@ -153,8 +141,6 @@ impl Op for UnaryGradient {
                 Unary::Sigmoid => by(dx, &|y| y * (1.0 - y)),
                 Unary::Tanh => by(dx, &|y| 1.0 - y * y),
                 Unary::Square => by(dx, &|x| 2.0 * x),
-                Unary::Absolute => by(dx, &|x| if x == 0.0 { 0.0 } else { x.signum() }),
-                Unary::Exp => by(dx, &|y| y),
                 Unary::Log(epsilon) => by(dx, &|x| 1.0 / (x + epsilon)),
                 Unary::LogOdds => by(dx, &|p| {
                     let clipped = !(LEAST_PROBABILITY..=1.0 - LEAST_PROBABILITY).contains(&p);

@@ -88,8 +88,8 @@ impl Op for WindowsGradient {
     }
 }
 
-/// The maximum over the positions that begin a whole window of `size` positions (at least the first one): `[B, L, N]` → `[B, N]`. Equal
-/// maxima share the gradient, as in TensorFlow.
+/// The maximum over the positions that begin a whole window of `size` positions (at least the first one): `[B, L, N]` → `[B, N]`. With
+/// windows of one position it is the maximum along the axis. Equal maxima share the gradient, as in TensorFlow's `reduce_max`.
 #[derive(Clone, Copy, Debug)]
 pub struct MaxOfWindows {
     /// The axis.

@@ -12,6 +12,7 @@ use super::Backbone;
 use crate::groups::Groups;
 use crate::input_layer;
 use crate::lambda::{Lambda, Term};
+use crate::model::layer_error;
 use crate::tensor;
 
 /// A layer of either kind of message.
@@ -137,7 +138,7 @@ impl Backbone<'_> {
                 format!("this layer and the one in line {line} would both have the variables `{scope}`; rename one of the blocks");
             return Err(self.pipeline.error(path, message));
         }
-        layers::build(&mut builder.scope(scope), layer, input).map_err(|error| self.layer_error(path, error))
+        layers::build(&mut builder.scope(scope), layer, input).map_err(|error| layer_error(self.pipeline, path, error))
     }
 
     /// Layers one after the other. With `fixed_input_index` the input is a list: that element is given to each layer as it is, the

@@ -11,13 +11,14 @@ mod package;
 use std::collections::BTreeMap;
 
 use rankmill_config::{Diagnostic, Pipeline, proto};
+use rankmill_nn::layers::Tensors;
 use rankmill_nn::layers::mlp::{Mlp, mlp};
 use rankmill_nn::layers::scope::{Builder, Scope};
-use rankmill_nn::layers::{LayerError, Tensors};
 
 use self::package::Package;
 use crate::groups::Groups;
 use crate::lambda::{Lambda, LambdaError, Term};
+use crate::model::layer_error;
 use crate::tensor;
 
 const PATH: &str = "model_config.backbone";
@@ -83,7 +84,7 @@ impl<'a> Backbone<'a> {
         Mlp::from_config(top)
             .and_then(|settings| mlp(&mut s, &settings, input))
             .map(Tensors::One)
-            .map_err(|error| self.layer_error(&path, error))
+            .map_err(|error| layer_error(self.pipeline, &path, error))
     }
 
     /// The value of a function in the config, applied to tensors.
@@ -96,14 +97,6 @@ impl<'a> Backbone<'a> {
     ) -> Result<Tensors, Diagnostic> {
         let place = |error: LambdaError| self.pipeline.error_within(path, error.span, error.message);
         function.and_then(|function| function.tensors(s, arguments)).map_err(place)
-    }
-
-    fn layer_error(&self, path: &str, error: LayerError) -> Diagnostic {
-        match &error {
-            LayerError::Setting { field, message } if field.is_empty() => self.pipeline.error(path, message),
-            LayerError::Setting { field, message } => self.pipeline.error(&format!("{path}.{field}"), message),
-            LayerError::Graph(graph) => self.pipeline.error(path, graph.to_string()),
-        }
     }
 }
 

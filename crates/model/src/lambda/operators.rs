@@ -11,7 +11,7 @@ use rankmill_graph::{Op, Shape, Value};
 use rankmill_nn::layers::scope::Scope;
 
 use super::Term;
-use crate::tensor;
+use crate::tensor::{self, text};
 
 /// Elements that a list may have after a repetition.
 const MOST_ELEMENTS: usize = 10_000;
@@ -239,8 +239,4 @@ pub(super) fn choose(s: &mut Scope<'_>, condition: Value, a: &Term, b: &Term) ->
 
 pub(super) fn add(s: &mut Scope<'_>, op: impl Op, inputs: &[Value]) -> Result<Term, String> {
     s.add(op, inputs).map(Term::Tensor).map_err(text)
-}
-
-fn text(error: impl ToString) -> String {
-    error.to_string()
 }

@@ -8,6 +8,7 @@ use rankmill_config::Diagnostic;
 use rankmill_config::proto::loss::LossParam;
 use rankmill_config::proto::{ListwiseDistillLoss, ListwiseRankLoss, LossType};
 use rankmill_graph::ops::binary::Binary;
+use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::rank_relevance::RankRelevance;
 use rankmill_graph::ops::reduce::OverRows;
 use rankmill_graph::ops::unary::Unary;
@@ -19,13 +20,15 @@ use super::sessions::{Sessions, log_sum_exp, sessions};
 use super::{LossInput, Reader};
 
 /// Functions of labels that configs may name.
-const TRANSFORMS: [(&str, Unary); 5] = [
-    ("tf.math.log1p", Unary::Log(1.0)),
-    ("tf.log1p", Unary::Log(1.0)),
-    ("tf.math.square", Unary::Square),
-    ("tf.square", Unary::Square),
-    ("tf.math.exp", Unary::Exp),
+const TRANSFORMS: [(&str, Transform); 5] = [
+    ("tf.math.log1p", |s, y| s.add(Unary::Log(1.0), &[y])),
+    ("tf.log1p", |s, y| s.add(Unary::Log(1.0), &[y])),
+    ("tf.math.square", |s, y| s.add(Unary::Square, &[y])),
+    ("tf.square", |s, y| s.add(Unary::Square, &[y])),
+    ("tf.math.exp", |s, y| s.add(Function::Exponential, &[y])),
 ];
+
+type Transform = fn(&mut Scope<'_>, Value) -> Result<Value, GraphError>;
 
 /// The loss, a scalar.
 pub(super) fn loss(
@@ -60,7 +63,7 @@ pub(super) fn loss(
             let message = format!("`transform_fn` is `{}`; known: {}", param.transform_fn(), names.join(", "));
             reader.pipeline.error(path, message)
         })?;
-        y = s.add(*transform, &[y]).map_err(&at)?;
+        y = transform(s, y).map_err(&at)?;
     }
     let scale = param.scale_logits().then_some("listwise_loss");
     let z = scores(s, input.logits, param.temperature(), scale).map_err(&at)?;
@@ -81,7 +84,7 @@ fn scores(s: &mut Scope<'_>, logits: Value, temperature: f32, scale: Option<&str
     let mut s = s.root(scope);
     let w = s.parameter("scale_w", &[1], Initializer::Constant(1.0))?;
     let b = s.parameter("scale_b", &[1], Initializer::Constant(0.0))?;
-    let w = s.add(Unary::Absolute, &[w])?;
+    let w = s.add(Function::Absolute, &[w])?;
     let scaled = s.add(Binary::Multiply, &[z, w])?;
     s.add(Binary::Add, &[scaled, b])
 }
@@ -96,7 +99,7 @@ fn relevance(s: &mut Scope<'_>, ranks: Value, most: f32, sessions: Sessions) -> 
 fn session_softmax(s: &mut Scope<'_>, x: Value, sessions: Sessions) -> Result<Value, GraphError> {
     let total = log_sum_exp(s, x, sessions, None)?;
     let logarithm = s.add(Binary::Subtract, &[x, total])?;
-    s.add(Unary::Exp, &[logarithm])
+    s.add(Function::Exponential, &[logarithm])
 }
 
 fn list_loss(s: &mut Scope<'_>, z: Value, y: Value, sessions: Sessions) -> Result<Value, GraphError> {

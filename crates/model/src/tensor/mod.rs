@@ -49,7 +49,7 @@ pub(crate) fn dimension(shape: &Shape, number: i64) -> Result<Dimension, String>
     })
 }
 
-fn text(error: impl ToString) -> String {
+pub(crate) fn text(error: impl ToString) -> String {
     error.to_string()
 }
 

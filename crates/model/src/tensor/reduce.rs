@@ -1,8 +1,9 @@
 //! Sums, means, maxima and minima over dimensions.
 
-use rankmill_graph::ops::axis::{MaxAlong, SumAlong};
+use rankmill_graph::ops::axis::SumAlong;
 use rankmill_graph::ops::segments::{ReduceRuns, Reduction, SumFields};
 use rankmill_graph::ops::unary::Unary;
+use rankmill_graph::ops::windows::MaxOfWindows;
 use rankmill_graph::{Shape, Value};
 use rankmill_nn::layers::scope::Scope;
 
@@ -43,7 +44,10 @@ pub(crate) fn reduce(s: &mut Scope<'_>, x: Value, kind: Reduce, axes: &[i64], ke
     if along {
         reduced = match kind {
             Reduce::Sum => s.add(SumAlong, &[reduced]).map_err(text)?,
-            Reduce::Max => s.add(MaxAlong, &[reduced]).map_err(text)?,
+            Reduce::Max => {
+                let axis = shape.axis.ok_or("there are no positions")?;
+                s.add(MaxOfWindows { axis, size: 1 }, &[reduced]).map_err(text)?
+            }
             Reduce::Mean | Reduce::Min => return Err("a mean over positions counts the missing ones; it is not supported".to_owned()),
         };
     }
