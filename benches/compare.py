@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Trains the same MaskNet with Rankmill and PyTorch side by side and compares both with the matrix products alone.
+"""Trains the same MaskNet with Rankmill and PyTorch side by side and compares both with the matrix products alone; other models, too, with
+their products.
 
 One run prints one table and keeps it under benches/results/. See benches/README.md.
 """
@@ -11,7 +12,9 @@ import common
 from common import ROOT, note
 
 PACKAGES = ["torch==2.15.0", "numpy"]
-EXAMPLES = [("rankmill-kernels", "gemm_floor"), ("rankmill-train", "train_speed")]
+EXAMPLES = [("rankmill-train", "train_speed")]
+# Of benches/networks, besides MaskNet.
+NETWORKS = ["deepfm", "dcn", "dlrm", "fibinet", "din", "mmoe"]
 # Largest relative difference of any of the first losses. The systems sum in different orders, now and then a ReLU falls to the other
 # side for it, and Adam magnifies that: up to 1.4e-4 was seen between correct programs, PyTorch's own two modes among them.
 LOSS_TOLERANCE = 5e-4
@@ -36,7 +39,7 @@ def commands(examples, python, dump, size, threads):
     tuned = ["--precision", "medium"]
     products = [python, ROOT / "benches" / "pytorch_products.py", "--size", size, "--threads", threads]
     every = {
-        FLOOR: [examples / "gemm_floor", *own],
+        FLOOR: [examples / "train_speed", *own, "--products"],
         FLOOR_ONEDNN: products,
         RANKMILL: [examples / "train_speed", *own],
         f"{TUNED}, eager": [*torch, *tuned],
@@ -75,6 +78,14 @@ def measure(options, examples, python, dump, size, threads):
         if name not in WITHOUT_LOSSES:
             differences[name] = max(abs(a - b) / abs(a) for a, b in zip(own, peer.first["losses"], strict=True))
     return speeds, differences, failures
+
+
+def measure_network(options, examples, network, size, threads):
+    """Speeds of each window of a model's steps and of its products alone."""
+    own = [examples / "train_speed", "--network", network, "--size", size, "--threads", threads, "--follow"]
+    peers = {FLOOR: common.Peer([*own, "--products"], threads), RANKMILL: common.Peer(own, threads)}
+    windows = common.take_turns(peers, options.windows, options.seconds)
+    return {name: [window["samples_per_second"] for window in of_peer] for name, of_peer in windows.items()}
 
 
 def cell(values):
@@ -135,6 +146,19 @@ def bf16_table(results):
     return lines
 
 
+def networks_table(options, examples):
+    """One line for each model, size and number of threads."""
+    lines = [f"| model | size | threads | {FLOOR} | {RANKMILL} | of the products |", "|---|---|---|---|---|---|"]
+    for network in options.networks:
+        for size in options.sizes:
+            for threads in options.threads:
+                speeds = measure_network(options, examples, network, size, threads)
+                note(f"{network}, {size}, {threads} threads: {cell(speeds[RANKMILL])}")
+                cells = [network, size, str(threads), cell(speeds[FLOOR]), cell(speeds[RANKMILL]), ratio(speeds[RANKMILL], speeds[FLOOR])]
+                lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
 def tolerance(name):
     return BF16_TOLERANCE if "bf16" in name else LOSS_TOLERANCE
 
@@ -146,6 +170,7 @@ def all_medians(results):
 
 def arguments():
     parser = common.parser(__doc__, sizes=list(ROWS), windows=11, seconds=2.0, table="training")
+    parser.add_argument("--networks", nargs="*", choices=NETWORKS, default=NETWORKS, help="other models")
     return parser.parse_args()
 
 
@@ -166,6 +191,7 @@ def main():
                     del speeds[name]
             results[size, threads] = speeds
         dump.unlink()
+    networks = networks_table(options, examples)
     worst = {
         kind: max((found for (*_, name), found in differences.items() if ("bf16" in name) == kind), default=float("nan"))
         for kind in (False, True)
@@ -178,6 +204,10 @@ def main():
         "Factors of products rounded to bfloat16, everything else in f32:",
         "",
         *bf16_table(results),
+        "",
+        "Other models, with the fields of the same sizes, in f32:",
+        "",
+        *networks,
         "",
         *common.circumstances(python, ["torch", "numpy"]),
         f"- Windows: {options.windows} of {options.seconds} s for each system, taking turns.",

@@ -1,6 +1,6 @@
-//! The model and the batches of the comparison, which training and scoring share.
+//! The models and the batches of the comparison, which training and scoring share.
 //!
-//! Sizes: `small` is the MaskNet of EasyRec's MovieLens example; `large` has 39 fields and two million embedding rows, like Criteo.
+//! Sizes: `small` has the fields of EasyRec's MovieLens examples; `large` has 39 fields and two million embedding rows, like Criteo.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -8,11 +8,11 @@ use std::fmt::Write;
 use std::path::Path;
 
 use rankmill_config::{Edits, Pipeline};
-use rankmill_data::{Column, FeatureBatch, FeatureSet, IdColumn};
+use rankmill_data::{Column, FeatureBatch, FeatureSet, IdColumn, Positions, SequenceColumn};
 use rankmill_model::Parameters;
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::peer::Size;
+use crate::peer::{Network, Size};
 
 /// Batches that are made; training takes them in turn.
 const BATCHES: usize = 32;
@@ -30,15 +30,15 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    pub(crate) fn new(size: Size) -> Result<Case, Box<dyn Error>> {
-        let fields = fields(size);
-        let pipeline = Pipeline::parse("masknet.config", &config(size, &fields)?, &Edits::default())?;
+    pub(crate) fn new(size: Size, network: Network) -> Result<Case, Box<dyn Error>> {
+        let fields = fields(size, network);
+        let pipeline = Pipeline::parse("bench.config", &config(size, network, &fields)?, &Edits::default())?;
         let features = FeatureSet::new(&pipeline)?;
         if !features.specs().iter().map(|spec| &spec.name).eq(fields.iter().map(|field| &field.name)) {
             return Err("the features are not in the order of the config".into());
         }
         let mut random = Random(SEED);
-        let batches = (0..BATCHES).map(|_| batch(size, &fields, &mut random)).collect();
+        let batches = (0..BATCHES).map(|_| batch(size, network, &fields, &mut random)).collect();
         Ok(Case { pipeline, features, batches, fields })
     }
 
@@ -82,13 +82,29 @@ struct Field {
     name: String,
     /// Rows of its table.
     rows: u32,
-    /// Ids of a row of the batch: 1 to this many.
-    most_ids: u32,
+    /// Ids of a row of the batch.
+    ids: Ids,
 }
 
-fn fields(size: Size) -> Vec<Field> {
-    let one = |name: &str, rows| Field { name: name.to_owned(), rows, most_ids: 1 };
-    match size {
+/// The ids of a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ids {
+    One,
+    /// 1 to this many.
+    Several(u32),
+    /// A sequence of 1 to this many positions.
+    Sequence(u32),
+}
+
+impl Field {
+    fn new(name: impl Into<String>, rows: u32, ids: Ids) -> Field {
+        Field { name: name.into(), rows, ids }
+    }
+}
+
+fn fields(size: Size, network: Network) -> Vec<Field> {
+    let one = |name: &str, rows| Field::new(name, rows, Ids::One);
+    let mut fields = match size {
         Size::Small => vec![
             one("user_id", 12000),
             one("movie_id", 6000),
@@ -96,57 +112,56 @@ fn fields(size: Size) -> Vec<Field> {
             one("age", 7),
             one("gender", 2),
             one("year", 36),
-            Field { name: "genres".to_owned(), rows: 100, most_ids: 3 },
+            Field::new("genres", 100, Ids::Several(3)),
         ],
         Size::Large => {
             let numbers = (1..=13).map(|i| one(&format!("number_{i}"), 1000));
             let categories = (1..=26).map(|i| one(&format!("category_{i}"), 76_500));
             numbers.chain(categories).collect()
         }
+    };
+    if network == Network::Din {
+        let items = if size == Size::Small { 6000 } else { 76_500 };
+        fields.push(one("target", items));
+        fields.push(Field::new("history", items, Ids::Sequence(50)));
     }
+    fields
 }
 
-fn config(size: Size, fields: &[Field]) -> Result<String, std::fmt::Error> {
+fn config(size: Size, network: Network, fields: &[Field]) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     let input = |text: &mut String, name: &str, kind: &str| {
         writeln!(text, "data_config {{ input_fields {{ input_name: '{name}' input_type: {kind} }} }}")
     };
-    input(&mut text, "label", "INT32")?;
-    writeln!(text, "data_config {{ label_fields: 'label' batch_size: {} input_type: CSVInput separator: ',' }}", size.rows())?;
+    for label in labels(network) {
+        input(&mut text, label, "INT32")?;
+        writeln!(text, "data_config {{ label_fields: '{label}' }}")?;
+    }
+    writeln!(text, "data_config {{ batch_size: {} input_type: CSVInput separator: ',' }}", size.rows())?;
     let mut group = String::new();
-    for Field { name, rows, most_ids } in fields {
-        let (kind, feature) = if *most_ids == 1 { ("INT32", "IdFeature") } else { ("STRING", "TagFeature") };
+    for Field { name, rows, ids } in fields {
+        let (kind, feature) = match ids {
+            Ids::One => ("INT32", "IdFeature"),
+            Ids::Several(_) => ("STRING", "TagFeature"),
+            Ids::Sequence(_) => ("STRING", "SequenceFeature"),
+        };
         input(&mut text, name, kind)?;
         writeln!(
             text,
             "feature_config {{ features {{ input_names: '{name}' feature_type: {feature} embedding_dim: 16 num_buckets: {rows} }} }}"
         )?;
-        write!(group, " feature_names: '{name}'")?;
+        if !matches!(ids, Ids::Sequence(_)) && name != "target" {
+            write!(group, " feature_names: '{name}'")?;
+        }
     }
-    let block = "mask_blocks { aggregation_size: 512 output_size: 256 }";
-    write!(
-        text,
-        "train_config {{ optimizer_config {{ adam_optimizer {{
-            learning_rate {{ constant_learning_rate {{ learning_rate: 0.0001 }} }} }} }} }}
-        model_config {{
-          model_class: 'RankModel'
-          feature_groups {{ group_name: 'all' wide_deep: DEEP {group} }}
-          backbone {{
-            blocks {{
-              name: 'mask_net'
-              inputs {{ feature_group_name: 'all' }}
-              keras_layer {{
-                class_name: 'MaskNet'
-                masknet {{ {block} {block} {block} mlp {{ hidden_units: [512, 256] }} }}
-              }}
-            }}
-            concat_blocks: 'mask_net'
-          }}
-          model_params {{ }}
-          embedding_regularization: 1e-4
-        }}"
-    )?;
+    let adam = "adam_optimizer { learning_rate { constant_learning_rate { learning_rate: 0.0001 } } }";
+    writeln!(text, "train_config {{ optimizer_config {{ {adam} }} }}")?;
+    text.push_str(&network.text().replace("FEATURES", &group));
     Ok(text)
+}
+
+fn labels(network: Network) -> &'static [&'static str] {
+    if network == Network::Mmoe { &["label", "label2"] } else { &["label"] }
 }
 
 /// SplitMix64.
@@ -171,23 +186,39 @@ impl Random {
     }
 }
 
-/// Random rows whose label depends a little on the ids.
-fn batch(size: Size, fields: &[Field], random: &mut Random) -> FeatureBatch {
+/// Random rows whose labels depend a little on the ids.
+fn batch(size: Size, network: Network, fields: &[Field], random: &mut Random) -> FeatureBatch {
     let rows = size.rows();
     let mut chance = vec![0.5; rows];
-    let mut columns = Vec::with_capacity(fields.len());
-    for field in fields {
-        let mut column = IdColumn { offsets: vec![0], ids: Vec::new(), weights: None };
-        for chance in &mut chance {
-            for _ in 0..=(random.bits() % u64::from(field.most_ids)) {
-                let id = random.id(field.rows);
-                *chance += if id.is_multiple_of(3) { 0.05 } else { -0.02 };
-                column.ids.push(id);
-            }
-            column.offsets.push(column.ids.len() as u32);
-        }
-        columns.push(Column::Ids(column));
+    let columns = fields.iter().map(|field| column(field, &mut chance, random)).collect();
+    let mut label = || chance.iter().map(|chance| if random.unit() < *chance { 1.0 } else { 0.0 }).collect();
+    let labels = labels(network).iter().map(|_| label()).collect();
+    FeatureBatch { rows, columns, labels, ..FeatureBatch::default() }
+}
+
+/// A random column; the ids move the chances of the rows.
+fn column(field: &Field, chances: &mut [f64], random: &mut Random) -> Column {
+    let (Ids::Several(most) | Ids::Sequence(most)) = field.ids else {
+        return Column::Ids(ids_of(field, 1, chances, random));
+    };
+    let ids = ids_of(field, most, chances, random);
+    if matches!(field.ids, Ids::Several(_)) {
+        return Column::Ids(ids);
     }
-    let labels = chance.iter().map(|chance| if random.unit() < *chance { 1.0 } else { 0.0 }).collect();
-    FeatureBatch { rows, columns, labels: vec![labels], ..FeatureBatch::default() }
+    let longest = ids.offsets.windows(2).map(|row| row[1] - row[0]).max().unwrap_or(0) as usize;
+    let positions = IdColumn { offsets: (0..=ids.ids.len() as u32).collect(), ids: ids.ids, weights: None };
+    Column::Sequence(SequenceColumn { offsets: ids.offsets, longest, positions: Positions::Ids(positions) })
+}
+
+fn ids_of(field: &Field, most: u32, chances: &mut [f64], random: &mut Random) -> IdColumn {
+    let mut column = IdColumn { offsets: vec![0], ids: Vec::new(), weights: None };
+    for chance in chances {
+        for _ in 0..=(random.bits() % u64::from(most)) {
+            let id = random.id(field.rows);
+            *chance += if id.is_multiple_of(3) { 0.05 } else { -0.02 };
+            column.ids.push(id);
+        }
+        column.offsets.push(column.ids.len() as u32);
+    }
+    column
 }

@@ -23,10 +23,44 @@ impl Size {
     }
 }
 
+/// The models that are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Network {
+    MaskNet,
+    DeepFm,
+    Dcn,
+    Dlrm,
+    FiBiNet,
+    Din,
+    Mmoe,
+}
+
+impl Network {
+    const ALL: [(&str, Network, &str); 7] = [
+        ("masknet", Network::MaskNet, include_str!("networks/masknet.config")),
+        ("deepfm", Network::DeepFm, include_str!("networks/deepfm.config")),
+        ("dcn", Network::Dcn, include_str!("networks/dcn.config")),
+        ("dlrm", Network::Dlrm, include_str!("networks/dlrm.config")),
+        ("fibinet", Network::FiBiNet, include_str!("networks/fibinet.config")),
+        ("din", Network::Din, include_str!("networks/din.config")),
+        ("mmoe", Network::Mmoe, include_str!("networks/mmoe.config")),
+    ];
+
+    fn named(name: &str) -> Option<Network> {
+        Network::ALL.iter().find(|(known, ..)| *known == name).map(|(_, network, _)| *network)
+    }
+
+    /// Its `model_config`, with `FEATURES` where the features of a group belong.
+    pub(crate) fn text(self) -> &'static str {
+        Network::ALL.iter().find(|(_, network, _)| *network == self).map_or("", |(.., text)| text)
+    }
+}
+
 /// The command line.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) size: Size,
+    pub(crate) network: Network,
     pub(crate) threads: usize,
     /// How the factors of products are represented.
     pub(crate) precision: Precision,
@@ -42,9 +76,12 @@ pub(crate) struct Options {
     pub(crate) batch: usize,
     /// Score lines of text and not batches of ids.
     pub(crate) raw: bool,
+    /// Compute the matrix products of a step alone.
+    pub(crate) products: bool,
 }
 
-const USAGE: &str = "options: --size small|large  --threads N  --precision f32|bf16  --seconds S  --windows N  --follow  --dump FILE\n\
+const USAGE: &str = "options: --size small|large  --network NAME  --threads N  --precision f32|bf16  --seconds S  --windows N  --follow  --dump FILE\n\
+    of train_speed: --products\n\
     of score_speed: --batch ROWS  --raw";
 
 /// Reads the options, runs `program`, and turns its error into a message and an exit code.
@@ -65,6 +102,7 @@ pub(crate) fn main(program: impl FnOnce(&Options) -> Result<(), Box<dyn std::err
 fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
     let mut options = Options {
         size: Size::Small,
+        network: Network::MaskNet,
         threads: 1,
         precision: Precision::F32,
         seconds: 1.0,
@@ -73,6 +111,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
         dump: None,
         batch: 200,
         raw: false,
+        products: false,
     };
     while let Some(name) = arguments.next() {
         match name.as_str() {
@@ -82,6 +121,10 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
             }
             "--raw" => {
                 options.raw = true;
+                continue;
+            }
+            "--products" => {
+                options.products = true;
                 continue;
             }
             _ => {}
@@ -95,6 +138,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
                     _ => return None,
                 }
             }
+            "--network" => options.network = Network::named(&value)?,
             "--threads" => options.threads = value.parse().ok().filter(|threads| *threads > 0)?,
             "--precision" => {
                 options.precision = match value.as_str() {

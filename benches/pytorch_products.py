@@ -1,4 +1,5 @@
-"""The matrix products of one MaskNet training step through PyTorch's library and nothing else: what gemm_floor does, by oneDNN or MKL.
+"""The matrix products of one MaskNet training step through PyTorch's library and nothing else: what `train_speed --products`
+does, by oneDNN or MKL.
 
 It answers as the other programs do (see pytorch_masknet.py), without losses.
 """

@@ -41,6 +41,17 @@ pub enum Weights {
     Unchanged,
 }
 
+/// Which operations a run computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Operations {
+    /// All of them.
+    #[default]
+    All,
+    /// Products of matrices alone, on whatever the other operations left in the buffers: the time that a run would take if all the rest
+    /// were free.
+    Products,
+}
+
 /// A planned graph with its buffers.
 pub struct Executor {
     graph: Graph,
@@ -49,6 +60,7 @@ pub struct Executor {
     /// Whether the prologue has run.
     prepared: bool,
     clocks: Option<Clocks>,
+    operations: Operations,
 }
 
 impl Executor {
@@ -68,7 +80,7 @@ impl Executor {
         let places = outputs.iter().zip(&kept).filter_map(|(output, kept)| Some((*output, plan.places[kept.0]?))).collect();
         let lengths = lengths(&graph, &[]);
         let arena = Arena::new(plan.program, Extent { rows, lengths: &lengths });
-        Executor { graph, arena, places, prepared: false, clocks: None }
+        Executor { graph, arena, places, prepared: false, clocks: None, operations: Operations::All }
     }
 
     /// Runs the graph. `parameters` are in the order of the graph's declarations; where they are `Weights::Unchanged` since the last
@@ -85,7 +97,7 @@ impl Executor {
         if let Some(clocks) = &mut self.clocks {
             clocks.count(extent);
         }
-        let nodes = Nodes { graph: &self.graph, context, clocks: self.clocks.as_ref() };
+        let nodes = Nodes { graph: &self.graph, context, clocks: self.clocks.as_ref(), operations: self.operations };
         self.arena.run(&nodes, &outside, extent, part, pool);
         self.prepared = true;
     }
@@ -97,6 +109,11 @@ impl Executor {
     pub fn value(&self, value: Value) -> MatRef<'_> {
         let (_, place) = self.places.iter().find(|(output, _)| *output == value).expect("only outputs can be read");
         self.arena.view(*place)
+    }
+
+    /// Computes these operations alone from now on.
+    pub fn select(&mut self, operations: Operations) {
+        self.operations = operations;
     }
 
     /// Takes the time of every operation from now on.
@@ -133,12 +150,16 @@ struct Nodes<'a> {
     graph: &'a Graph,
     context: Context<'a>,
     clocks: Option<&'a Clocks>,
+    operations: Operations,
 }
 
 impl Nodes<'_> {
-    /// Does a part of the work of a node, by the clock if there is one.
+    /// Does a part of the work of a node if it is wanted, by the clock if there is one.
     fn run(&self, id: usize, work: impl FnOnce(&dyn Op)) {
         let op = &*self.graph.nodes[id].op;
+        if self.operations == Operations::Products && !op.is_product() {
+            return;
+        }
         match self.clocks {
             Some(clocks) => clocks.time(id, || work(op)),
             None => work(op),

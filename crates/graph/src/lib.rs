@@ -32,7 +32,7 @@ mod profile;
 mod shape;
 
 pub use differentiate::{Backward, Gradients, TableGradient, differentiate};
-pub use execute::{Executor, Feed, Weights};
+pub use execute::{Executor, Feed, Operations, Weights};
 pub use graph::{Graph, GraphError, Node, ParameterSlot, Value};
 pub use op::{Context, Cost, Execution, InputGradients, Op};
 pub use profile::OpProfile;

@@ -135,6 +135,11 @@ pub trait Op: Any + Debug + Send + Sync {
         None
     }
 
+    /// Whether it is a product of matrices, or a part of one: what a model's speed is held against.
+    fn is_product(&self) -> bool {
+        false
+    }
+
     /// The gradients of the loss with respect to the inputs, as more graph, given the one with respect to the output.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The latency of scoring with MaskNet: single calls, from batches of ids or, with `--raw`, from lines of text, that are ready in
+//! The latency of scoring: single calls, from batches of ids or, with `--raw`, from lines of text, that are ready in
 //! memory.
 //!
 //! `--dump FILE` writes the variables and all rows as safetensors, for other systems to score with.
@@ -153,7 +153,7 @@ fn measure(
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let case = Case::new(options.size)?;
+    let case = Case::new(options.size, options.network)?;
     let parameters = parameters(&case)?;
     if let Some(path) = &options.dump {
         return case.dump(path, &parameters);

@@ -1,5 +1,6 @@
-//! The speed of MaskNet training steps on batches that are ready in memory: forward, backward, optimizer; no reading of files.
+//! The speed of training steps on batches that are ready in memory: forward, backward, optimizer; no reading of files.
 //!
+//! `--products` computes the matrix products of the steps and nothing else: the speed that a step could reach if all the rest were free.
 //! `--dump FILE` writes the initial weights and all batches as safetensors, for other systems to start from.
 
 #[path = "../../../benches/model.rs"]
@@ -20,7 +21,7 @@ use rankmill_train::step::{Trainer, TrainerOptions};
 const LOSS_STEPS: usize = 20;
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let case = Case::new(options.size)?;
+    let case = Case::new(options.size, options.network)?;
     let pool = Arc::new(Pool::new(options.threads)?);
     let how = TrainerOptions { seed: SEED, precision: options.precision, ..TrainerOptions::default() };
     let mut trainer = Trainer::new(&case.pipeline, &case.features, pool, how)?;
@@ -30,10 +31,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     }
     let losses: Vec<f32> = case.batches.iter().cycle().take(LOSS_STEPS).map(|batch| trainer.step(batch).total).collect();
     let mut turns = case.batches.iter().cycle().skip(LOSS_STEPS);
-    peer::measure(options, &losses, || {
-        if let Some(batch) = turns.next() {
-            trainer.step(batch);
-        }
+    peer::measure(options, &losses, || match turns.next() {
+        Some(batch) if options.products => trainer.products(batch),
+        Some(batch) => _ = trainer.step(batch),
+        None => {}
     });
     Ok(())
 }

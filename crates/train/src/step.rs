@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::{FeatureBatch, FeatureSet};
-use rankmill_graph::{Executor, OpProfile, Value, Weights};
+use rankmill_graph::{Executor, OpProfile, Operations, Value, Weights};
 use rankmill_kernels::elementwise::scale;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
@@ -242,6 +242,15 @@ impl Trainer {
         self.backward(batch);
         let learning_rate = self.apply().learning_rate;
         StepLosses { learning_rate, ..self.losses() }
+    }
+
+    /// The matrix products of a step on a batch and nothing else. Losses and gradients mean nothing then, and no variable changes.
+    pub fn products(&mut self, batch: &FeatureBatch) {
+        let keys = BatchKeys::new(&self.key_columns, batch);
+        let sequences = self.feed.sequences(batch);
+        self.executor.select(Operations::Products);
+        self.executor.run(&self.parameters.views(), Weights::Changed, &BatchFeed::new(batch, &keys, &sequences, 0).feed(), &self.pool);
+        self.executor.select(Operations::All);
     }
 
     /// Computes losses and gradients of a batch.

@@ -4,7 +4,7 @@
 //! Backward, everything being computed again: `dV = Pᵀ·dY`, `dP = dY·Vᵀ`, `dA = P ⊙ (dP - Σ P ⊙ dP)` with respect to `w·S`, `dw = Σ dA ⊙ S`,
 //! and `dQ_md = Σⱼ w·dA_mj·(1 - tanh²(Q_md + K_jd))`, `dK_jd` the same summed over `m`.
 
-use rankmill_kernels::elementwise::add_scaled;
+use rankmill_kernels::elementwise::{add_scaled, tanh};
 use rankmill_kernels::gemm::dot;
 use rankmill_kernels::view::{MatMut, MatRef};
 
@@ -53,7 +53,7 @@ impl AdditiveAttention {
     fn probabilities(&self, row: &Row<'_>, m: usize, s: &mut [f32], p: &mut [f32]) {
         let q = row.q.row(m);
         for j in 0..s.len() {
-            s[j] = q.iter().zip(row.k.row(j)).map(|(q, k)| (q + k).tanh()).sum();
+            s[j] = q.iter().zip(row.k.row(j)).map(|(q, k)| tanh(q + k)).sum();
             p[j] = row.w * s[j] + if self.causal && j > m { PENALTY } else { 0.0 };
         }
         softmax(p);
@@ -197,7 +197,7 @@ impl Op for AdditiveAttentionGradient {
                 for (j, da) in p.iter().enumerate() {
                     let to = if self.of == Operand::Queries { i * m + at } else { i * l + j };
                     for ((dx, q), k) in output.row(to).iter_mut().zip(row.q.row(at)).zip(row.k.row(j)) {
-                        let t = (q + k).tanh();
+                        let t = tanh(q + k);
                         *dx += row.w * da * (1.0 - t * t);
                     }
                 }

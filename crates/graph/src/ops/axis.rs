@@ -1,6 +1,6 @@
 //! Between the rows of a batch and their rows along an axis.
 
-use rankmill_kernels::elementwise::add_assign;
+use rankmill_kernels::elementwise::{add_assign, exp};
 use rankmill_kernels::view::{MatMut, MatRef};
 
 use crate::differentiate::Backward;
@@ -144,7 +144,7 @@ impl Op for SoftmaxAlong {
                 let largest = (0..length).map(|j| x.row(j)[col]).fold(f32::NEG_INFINITY, f32::max);
                 let mut total = 0.0;
                 for j in 0..length {
-                    let e = (x.row(j)[col] - largest).exp();
+                    let e = exp(x.row(j)[col] - largest);
                     total += e;
                     y.row(j)[col] = e;
                 }

@@ -82,6 +82,10 @@ impl Op for MatMul {
         "matmul"
     }
 
+    fn is_product(&self) -> bool {
+        true
+    }
+
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
         let Some((k, n)) = self.extent(inputs[1]) else { return Err("the weights are a matrix".to_owned()) };
         product_shape(inputs[0], k, n)
@@ -149,6 +153,10 @@ impl Op for Pack {
         "pack weights"
     }
 
+    fn is_product(&self) -> bool {
+        true
+    }
+
     fn infer(&self, _: &[&Shape]) -> Result<Shape, String> {
         Ok(Shape::fixed(&[self.packed.panels(), self.packed.panel_elements()]))
     }
@@ -181,6 +189,10 @@ pub struct PackedProduct {
 impl Op for PackedProduct {
     fn name(&self) -> &'static str {
         "product"
+    }
+
+    fn is_product(&self) -> bool {
+        true
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
@@ -219,6 +231,10 @@ pub struct ColumnProduct {
 impl Op for ColumnProduct {
     fn name(&self) -> &'static str {
         "product with a column"
+    }
+
+    fn is_product(&self) -> bool {
+        true
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
@@ -268,6 +284,10 @@ fn cut(k: usize, n: usize) -> Blocks {
 impl Op for WeightGradient {
     fn name(&self) -> &'static str {
         "weight gradient"
+    }
+
+    fn is_product(&self) -> bool {
+        true
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {

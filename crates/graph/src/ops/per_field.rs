@@ -37,6 +37,10 @@ impl Op for PerField {
         "product of each field"
     }
 
+    fn is_product(&self) -> bool {
+        true
+    }
+
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
         let (n, k) = fields(inputs[0])?;
         if inputs[1].batch || inputs[1].elements() != n * k * self.units {
@@ -104,6 +108,10 @@ pub struct PerFieldWeightGradient {
 impl Op for PerFieldWeightGradient {
     fn name(&self) -> &'static str {
         "weight gradient of each field"
+    }
+
+    fn is_product(&self) -> bool {
+        true
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {

@@ -1,5 +1,6 @@
 //! Softmax over the last dimension: `yᵢ = exp(xᵢ - max x) / Σ exp(xⱼ - max x)`; `dx = y ⊙ (dy - Σ dy ⊙ y)`.
 
+use rankmill_kernels::elementwise::exp_of_difference;
 use rankmill_kernels::reduce::sum;
 use rankmill_kernels::view::{MatMut, MatRef};
 
@@ -19,7 +20,7 @@ pub struct Softmax {
 /// Softmax in place; the largest element is taken out first, so nothing overflows.
 pub(crate) fn softmax(y: &mut [f32]) {
     let largest = y.iter().fold(f32::NEG_INFINITY, |a, y| a.max(*y));
-    y.iter_mut().for_each(|y| *y = (*y - largest).exp());
+    exp_of_difference(y, largest);
     let total = sum(y);
     y.iter_mut().for_each(|y| *y /= total);
 }

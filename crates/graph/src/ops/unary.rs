@@ -59,8 +59,8 @@ impl Op for Unary {
                 Unary::Scale(factor) => elementwise::scale(y, *factor, x),
                 Unary::Square => elementwise::multiply(y, x, x),
                 Unary::Copy => y.copy_from_slice(x),
-                Unary::Sigmoid => y.iter_mut().zip(x).for_each(|(y, x)| *y = elementwise::sigmoid(*x)),
-                Unary::Tanh => y.iter_mut().zip(x).for_each(|(y, x)| *y = x.tanh()),
+                Unary::Sigmoid => elementwise::sigmoid_all(y, x),
+                Unary::Tanh => elementwise::tanh_all(y, x),
                 Unary::Log(epsilon) => y.iter_mut().zip(x).for_each(|(y, x)| *y = (x + epsilon).ln()),
                 Unary::LogOdds => y.iter_mut().zip(x).for_each(|(y, x)| {
                     let p = x.clamp(LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY);

@@ -1,5 +1,9 @@
 //! Elementwise kernels over slices of equal length.
 
+mod exponential;
+
+pub use exponential::{exp, exp_all, exp_of_difference, sigmoid, sigmoid_all, swish_all, tanh, tanh_all};
+
 use crate::dispatch::multiversion;
 
 multiversion! {
@@ -67,15 +71,5 @@ multiversion! {
 
 /// `ln(1 + exp(x))`, stable at both ends.
 pub fn softplus(x: f32) -> f32 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
-
-/// The logistic function, stable at both ends.
-pub fn sigmoid(x: f32) -> f32 {
-    if x >= 0.0 {
-        1.0 / (1.0 + (-x).exp())
-    } else {
-        let e = x.exp();
-        e / (1.0 + e)
-    }
+    x.max(0.0) + exp(-x.abs()).ln_1p()
 }
