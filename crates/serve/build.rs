@@ -4,6 +4,12 @@ use std::io;
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["proto/inference.proto", "proto/prediction.proto"], ["proto"]).map_err(io::Error::other)?;
-    tonic_prost_build::configure().btree_map(".").build_transport(false).compile_fds(descriptors)
+    let files = ["proto/inference.proto", "proto/prediction.proto", "proto/health.proto"];
+    let descriptors = protox::compile(files, ["proto"]).map_err(io::Error::other)?;
+    let mut builder = tonic_prost_build::configure().btree_map(".").build_transport(false);
+    // REST has the statistics under the same names.
+    for message in ["ModelStatisticsResponse", "ModelStatistics", "InferStatistics", "InferBatchStatistics", "StatisticDuration"] {
+        builder = builder.type_attribute(format!(".inference.{message}"), "#[derive(serde::Serialize)]");
+    }
+    builder.compile_fds(descriptors)
 }

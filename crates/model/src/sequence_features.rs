@@ -3,14 +3,53 @@
 use rankmill_config::{Diagnostic, proto};
 use rankmill_graph::ops::leaf::DenseInput;
 use rankmill_graph::ops::reshape::Reshape;
-use rankmill_graph::{GraphError, Shape, Value};
+use rankmill_graph::{Axis, GraphError, Shape, Value};
 use rankmill_nn::layers::Tensors;
 use rankmill_nn::layers::scope::Builder;
 
 use crate::feed_sequences::Cut;
 use crate::groups::{Groups, find, member};
 
+/// A sequence along an axis of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnSequence {
+    /// `[B, L, d]`.
+    pub(crate) value: Value,
+    /// L.
+    pub(crate) axis: Axis,
+    /// Positions of each row, `[B, 1]`.
+    pub(crate) lengths: Value,
+}
+
 impl Groups<'_> {
+    /// The sequences of group `name`, each as long as its own longest row and cut to `max_seq_len`; the group holds nothing else.
+    pub(crate) fn separate_sequences(&mut self, builder: &mut Builder, name: &str, path: &str) -> Result<Vec<OwnSequence>, Diagnostic> {
+        let groups = self.pipeline.feature_groups();
+        let group = find(self.pipeline, &groups, name, path)?;
+        let mut sequences = Vec::with_capacity(group.features.len());
+        for feature in &group.features {
+            let index = self.feature_index(name, feature)?;
+            if self.features.specs()[index].sequence.is_none() {
+                let message = format!("the group `{name}` holds sequences only, but `{}` is no SequenceFeature", feature.name);
+                return Err(self.pipeline.error(&feature.path, message));
+            }
+            let slot = self.sequence_slot(index);
+            let axis = self.feed.axis(&mut builder.graph, &[slot], Cut::AtMaximum);
+            let value = self.sequence_positions(builder, &self.shared_table(index), index, axis)?;
+            self.add_square(builder, value, path)?;
+            let lengths = builder.graph.add(DenseInput { slot: slot.lengths(Cut::AtMaximum), width: 1, axis: None }, &[]);
+            let lengths = lengths.map_err(|error| self.pipeline.error(path, error.to_string()))?;
+            sequences.push(OwnSequence { value, axis, lengths });
+        }
+        Ok(sequences)
+    }
+
+    /// Where the table of a sequence lies: all groups have those that are handed on as sequences in one scope, by the features' names.
+    fn shared_table(&self, feature: usize) -> String {
+        let spec = &self.features.specs()[feature];
+        format!("input_layer/{}", spec.embedding_name.as_ref().unwrap_or(&spec.name))
+    }
+
     /// Group `name` as a tuple: its sequences `[B, L, Σd]`, the lengths `[B]` of the first one, and its plain features `[B, Σd]` if there
     /// are some. Without `concat_seq_feature` the sequences are a list, each as long as its own longest row, and so are the plain
     /// features. Sequences are cut to `max_seq_len`.
@@ -39,10 +78,7 @@ impl Groups<'_> {
         for (feature, slot) in sequences.iter().zip(&slots) {
             let beside = if joined { slots.as_slice() } else { std::slice::from_ref(slot) };
             let axis = self.feed.axis(&mut builder.graph, beside, Cut::AtMaximum);
-            // All groups have the tables of their sequences in one scope, by the names of the features.
-            let spec = &self.features.specs()[*feature];
-            let table = format!("input_layer/{}", spec.embedding_name.as_ref().unwrap_or(&spec.name));
-            let value = self.sequence_positions(builder, &table, *feature, axis)?;
+            let value = self.sequence_positions(builder, &self.shared_table(*feature), *feature, axis)?;
             self.add_square(builder, value, path)?;
             positions.push(value);
         }

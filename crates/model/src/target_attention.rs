@@ -15,7 +15,7 @@ use rankmill_graph::{Axis, GraphError, Value};
 use rankmill_nn::init::Initializer;
 use rankmill_nn::layers::LayerError;
 use rankmill_nn::layers::dnn::{Dnn, Last, dnn};
-use rankmill_nn::layers::scope::{Bias, Builder};
+use rankmill_nn::layers::scope::{Bias, Builder, Scope};
 
 use crate::feed_sequences::Cut;
 use crate::groups::{Groups, member};
@@ -171,23 +171,13 @@ fn target_attention(
 ) -> Result<Value, LayerError> {
     let name = format!("seq_dnn{}", config.group_name());
     let units = proto::Dnn { hidden_units: DEFAULT_UNITS.to_vec(), ..proto::Dnn::default() };
-    let layers = Dnn::from_config(config.seq_dnn.as_ref().unwrap_or(&units), penalty);
-    let mut layers = layers.map_err(|error| error.inside("seq_dnn"))?;
-    layers.last = Last::Linear;
-    if layers.hidden_units.last() != Some(&1) {
-        return Err(LayerError::field("seq_dnn.hidden_units", "the last layer gives one score, so it has 1 unit"));
-    }
-    let SequenceGroup { sequence, lengths, axis, auxiliary, .. } = group;
-    let (key, sequence) = transformed(builder, config, &name, group.key, sequence)?;
+    let layers = scoring_dnn(config.seq_dnn.as_ref().unwrap_or(&units), penalty).map_err(|error| error.inside("seq_dnn"))?;
+    let (key, sequence) = transformed(builder, config, &name, group.key, group.sequence)?;
+    let group = SequenceGroup { sequence, ..group };
     let mut s = builder.scope(&name);
-    let keys = s.add(RepeatAlong { axis }, &[key])?;
-    let difference = s.add(Binary::Subtract, &[keys, sequence])?;
-    let product = s.add(Binary::Multiply, &[keys, sequence])?;
-    let x = s.concat(&[keys, sequence, difference, product])?;
-    let scores = dnn(&mut s, &layers, x)?;
-    let weights = masked_softmax(&mut s, scores, lengths, axis)?;
-    let mut parts = Vec::with_capacity(2 + auxiliary.len());
-    for h in std::iter::once(sequence).chain(auxiliary) {
+    let weights = attention_weights(&mut s, &layers, key, &group)?;
+    let mut parts = Vec::with_capacity(2 + group.auxiliary.len());
+    for h in std::iter::once(sequence).chain(group.auxiliary) {
         let weighted = s.add(Binary::Multiply, &[h, weights])?;
         parts.push(s.add(SumAlong, &[weighted])?);
     }
@@ -195,6 +185,26 @@ fn target_attention(
         parts.push(key);
     }
     Ok(s.concat(&parts)?)
+}
+
+/// The DNN that scores positions: its last layer is dense alone, and has one unit.
+pub(crate) fn scoring_dnn(config: &proto::Dnn, penalty: f32) -> Result<Dnn, LayerError> {
+    let layers = Dnn { last: Last::Linear, ..Dnn::from_config(config, penalty)? };
+    match layers.hidden_units.last() {
+        Some(1) => Ok(layers),
+        _ => Err(LayerError::field("hidden_units", "the last layer gives one score, so it has 1 unit")),
+    }
+}
+
+/// The weights of the positions, `[B, L, 1]`: the softmax of their scores over those that a row has.
+pub(crate) fn attention_weights(s: &mut Scope<'_>, layers: &Dnn, key: Value, group: &SequenceGroup) -> Result<Value, LayerError> {
+    let sequence = group.sequence;
+    let keys = s.add(RepeatAlong { axis: group.axis }, &[key])?;
+    let difference = s.add(Binary::Subtract, &[keys, sequence])?;
+    let product = s.add(Binary::Multiply, &[keys, sequence])?;
+    let x = s.concat(&[keys, sequence, difference, product])?;
+    let scores = dnn(s, layers, x)?;
+    Ok(masked_softmax(s, scores, group.lengths, group.axis)?)
 }
 
 /// Key and sequence with one width. With `allow_key_transform` a narrower key is filled up with zeros; a wider one, and with

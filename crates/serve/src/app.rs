@@ -19,7 +19,8 @@ pub(crate) struct App {
     pub(crate) engine: Engine,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
-    pub(crate) token: Option<String>,
+    /// The tokens of which requests must bring one; none is needed if there are none.
+    pub(crate) tokens: Vec<String>,
     pub(crate) draining: AtomicBool,
 }
 
@@ -35,8 +36,13 @@ impl App {
         choice: &Choice,
         parse: impl FnOnce() -> Result<FieldRows, ServeError>,
     ) -> Result<Vec<OutputValues>, ServeError> {
-        let rows = self.timed(Stage::Parse, parse)?;
-        self.engine.score(choice, rows).await
+        let started = Instant::now();
+        let scored = match self.timed(Stage::Parse, parse) {
+            Ok(rows) => self.engine.score(choice, rows).await,
+            Err(error) => Err(error),
+        };
+        choice.version.statistics.request(scored.is_ok(), started.elapsed());
+        scored
     }
 
     /// Runs a stage by the clock.

@@ -179,6 +179,7 @@ impl Worker {
     fn score_together(&self, jobs: Vec<Job>) {
         let version = Arc::clone(&jobs[0].version);
         let parts: Vec<Part<'_>> = jobs.iter().map(|job| Part { rows: &job.rows, range: job.range.clone() }).collect();
+        let started = Instant::now();
         let scored = version.predictor.score_parts(self.slot, &parts);
         let scored = match scored {
             Ok(scored) => scored,
@@ -190,8 +191,11 @@ impl Worker {
         self.metrics.batch(jobs.len(), rows);
         self.metrics.stage(Stage::Features, scored.feature_time);
         self.metrics.stage(Stage::Graph, scored.graph_time);
-        if jobs.iter().any(|job| matches!(job.purpose, Purpose::Answer { .. })) {
+        let answers = || jobs.iter().filter(|job| matches!(job.purpose, Purpose::Answer { .. }));
+        if answers().next().is_some() {
             version.metrics.scored(rows, &scored.outputs, &scored.features);
+            let waited = answers().map(|job| started - job.since).sum();
+            version.statistics.batch(answers().count(), rows, waited, scored.feature_time, scored.graph_time);
         }
         let mut start = 0;
         for job in jobs {

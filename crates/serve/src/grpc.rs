@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use rankmill_model::OutputValues;
+use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
 use crate::app::App;
 use crate::error::{ErrorKind, ServeError};
 use crate::http::kserve::{EXTENSIONS, PLATFORM, SERVER, output_place, output_shape};
+use crate::http::triton;
 use crate::metrics::Stage;
 use crate::registry::{Version, Wanted};
 use crate::tensors::{self, Datatype, Tensor};
@@ -26,14 +28,15 @@ use inference::model_infer_request::InferInputTensor;
 use inference::model_infer_response::InferOutputTensor;
 use inference::model_metadata_response::TensorMetadata;
 use inference::{
-    InferTensorContents, ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
-    ModelReadyResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest,
+    InferTensorContents, ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
+    ModelReadyResponse, ModelStatisticsRequest, ModelStatisticsResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest,
     ServerReadyResponse,
 };
 
 /// The service's pages; unknown ones are left to others.
 pub(crate) fn routes(app: &Arc<App>) -> Router {
-    let service = GrpcInferenceServiceServer::new(Service(Arc::clone(app))).max_decoding_message_size(app.limits.body_bytes);
+    let service = GrpcInferenceServiceServer::new(Service(Arc::clone(app)));
+    let service = service.max_decoding_message_size(app.limits.body_bytes).accept_compressed(CompressionEncoding::Gzip);
     let path = format!("/{}/{{*method}}", <GrpcInferenceServiceServer<Service> as tonic::server::NamedService>::NAME);
     Router::new().route_service(&path, service)
 }
@@ -83,6 +86,19 @@ impl GrpcInferenceService for Service {
             inputs: version.schema.needed().map(|field| tensor(&field.name, field.datatype(), vec![-1])).collect(),
             outputs: outputs.map(|output| tensor(&output.name, "FP32", output_shape(-1, output.width as i64))).collect(),
         }))
+    }
+
+    async fn model_config(&self, request: Request<ModelConfigRequest>) -> Result<Response<ModelConfigResponse>, Status> {
+        let request = request.into_inner();
+        let model = self.0.registry.model(Some(&request.name))?;
+        let config = triton::model_config(model.version(wanted(&request.version))?);
+        Ok(Response::new(ModelConfigResponse { config: Some(config) }))
+    }
+
+    async fn model_statistics(&self, request: Request<ModelStatisticsRequest>) -> Result<Response<ModelStatisticsResponse>, Status> {
+        let request = request.into_inner();
+        let model = Some(request.name.as_str()).filter(|name| !name.is_empty());
+        Ok(Response::new(triton::model_statistics(&self.0, model, wanted(&request.version))?))
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {

@@ -7,9 +7,11 @@
 mod app;
 mod catalog;
 mod connections;
+mod drift;
 mod engine;
 mod error;
 pub mod grpc;
+pub mod grpc_health;
 mod http;
 mod limits;
 mod loader;
@@ -20,12 +22,15 @@ mod rows;
 mod schema;
 mod server;
 mod settings;
+mod statistics;
 pub mod tensorflow_grpc;
 mod tensors;
 mod texts;
+mod tls;
 
 pub use error::{ErrorKind, ServeError};
 pub use limits::Limits;
 pub use queue::Batching;
 pub use server::{ServeOptions, Server, StartError};
 pub use settings::{ModelSettings, Policy, Share};
+pub use tls::TlsFiles;

@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::registry::{Model, Registry, Version};
 use crate::schema::Schema;
 use crate::settings::{ModelSettings, Policy};
+use crate::statistics::Statistics;
 
 /// What loads versions.
 pub(crate) struct Loader {
@@ -35,6 +36,12 @@ pub(crate) struct Unserved {
 }
 
 impl Loader {
+    /// Serves these models from the next look on.
+    pub(crate) fn set(&mut self, settings: Vec<ModelSettings>) {
+        self.registry.keep(&settings);
+        self.settings = settings;
+    }
+
     /// Looks into the directories once. Returns the models that have no version at all.
     pub(crate) fn refresh(&mut self) -> Vec<Unserved> {
         let mut unserved = Vec::new();
@@ -146,7 +153,8 @@ impl Loader {
         warm_up(&predictor);
         let metrics = self.metrics.version(&settings.name, number, predictor.outputs(), predictor.feature_names());
         let schema = Schema::new(&predictor);
-        Ok(Version { model: settings.name.clone(), number, stamp: found.stamp, predictor, schema, metrics })
+        let statistics = Statistics::default();
+        Ok(Version { model: settings.name.clone(), number, stamp: found.stamp, predictor, schema, metrics, statistics })
     }
 }
 

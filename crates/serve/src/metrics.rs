@@ -1,5 +1,6 @@
 //! What Prometheus reads at `/metrics`. All names begin with `rankmill_`; times are in seconds.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,6 +12,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use rankmill_data::FeatureCounts;
 use rankmill_model::{OutputSpec, OutputValues};
+
+use crate::drift::Drift;
 
 /// 50 microseconds to 10 seconds.
 const SECONDS: [f64; 17] =
@@ -92,6 +95,8 @@ pub(crate) struct Metrics {
     feature_missing: Family<FeatureLabels, Counter>,
     feature_out_of_range: Family<FeatureLabels, Counter>,
     shadow_differences: Family<VersionLabels, Histogram, fn() -> Histogram>,
+    shadow_mean_difference: Family<VersionLabels, Fraction>,
+    shadow_stability_index: Family<VersionLabels, Fraction>,
     versions: Family<VersionLabels, Gauge>,
     reloads: Family<ReloadLabels, Counter>,
 }
@@ -102,8 +107,20 @@ pub(crate) struct VersionMetrics {
     /// For each output that holds probabilities.
     scores: Vec<Option<Histogram>>,
     features: Vec<[Counter; 3]>,
-    shadow: Histogram,
+    shadow: Shadow,
 }
+
+/// The comparison of a shadow version with those that answer; figures of the whole are shown from the first row on.
+struct Shadow {
+    differences: Histogram,
+    drift: Drift,
+    labels: VersionLabels,
+    mean_difference: Family<VersionLabels, Fraction>,
+    stability_index: Family<VersionLabels, Fraction>,
+}
+
+/// A gauge of any number.
+type Fraction = Gauge<f64, AtomicU64>;
 
 fn seconds() -> Histogram {
     Histogram::new(SECONDS)
@@ -134,6 +151,8 @@ impl Metrics {
             feature_missing: Family::default(),
             feature_out_of_range: Family::default(),
             shadow_differences: Family::new_with_constructor(differences),
+            shadow_mean_difference: Family::default(),
+            shadow_stability_index: Family::default(),
             versions: Family::default(),
             reloads: Family::default(),
         };
@@ -160,6 +179,10 @@ impl Metrics {
         registry.register("feature_out_of_range", "Values outside num_buckets or the vocabulary", self.feature_out_of_range.clone());
         let text = "Distance between the first output of the version that answered and that of the shadow version, by row";
         registry.register("shadow_difference", text, self.shadow_differences.clone());
+        let text = "Mean of the first output of the shadow version less that of the version that answered";
+        registry.register("shadow_mean_difference", text, self.shadow_mean_difference.clone());
+        let text = "Population stability index of the shadow version's probabilities against those that were answered, over 20 bins";
+        registry.register("shadow_stability_index", text, self.shadow_stability_index.clone());
         registry.register("model_version", "1 for each version that takes requests", self.versions.clone());
         registry.register("reloads", "Versions loaded and refused", self.reloads.clone());
     }
@@ -206,7 +229,13 @@ impl Metrics {
             rows: self.rows.get_or_create(&labels).clone(),
             scores: outputs.iter().map(score).collect(),
             features: features.iter().map(counters).collect(),
-            shadow: self.shadow_differences.get_or_create(&labels).clone(),
+            shadow: Shadow {
+                differences: self.shadow_differences.get_or_create(&labels).clone(),
+                drift: Drift::default(),
+                labels,
+                mean_difference: self.shadow_mean_difference.clone(),
+                stability_index: self.shadow_stability_index.clone(),
+            },
         }
     }
 
@@ -216,6 +245,8 @@ impl Metrics {
         self.versions.remove(&labels);
         self.rows.remove(&labels);
         self.shadow_differences.remove(&labels);
+        self.shadow_mean_difference.remove(&labels);
+        self.shadow_stability_index.remove(&labels);
         for output in outputs {
             self.scores.remove(&OutputLabels { model: model.to_owned(), version, output: output.name.clone() });
         }
@@ -246,8 +277,15 @@ impl VersionMetrics {
 
     /// Compares what was answered with what this version says of the same rows.
     pub(crate) fn shadowed(&self, answered: &[f32], shadow: &[f32]) {
+        let Shadow { differences, drift, labels, mean_difference, stability_index } = &self.shadow;
         for (a, b) in answered.iter().zip(shadow) {
-            self.shadow.observe(f64::from((a - b).abs()));
+            differences.observe(f64::from((a - b).abs()));
+        }
+        let figures = drift.add(answered, shadow);
+        mean_difference.get_or_create(labels).set(figures.mean_difference);
+        // Values that are no probabilities have no bins.
+        if let Some(Some(_)) = self.scores.first() {
+            stability_index.get_or_create(labels).set(figures.stability_index);
         }
     }
 }

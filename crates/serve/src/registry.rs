@@ -1,7 +1,7 @@
 //! The models that take requests, and which version answers a request.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rankmill_model::ConcurrentPredictor;
@@ -11,6 +11,7 @@ use crate::error::{ErrorKind, ServeError};
 use crate::metrics::{Metrics, VersionMetrics};
 use crate::schema::Schema;
 use crate::settings::{ModelSettings, Share};
+use crate::statistics::Statistics;
 
 /// A version of a model, ready to score.
 pub(crate) struct Version {
@@ -20,6 +21,7 @@ pub(crate) struct Version {
     pub(crate) predictor: ConcurrentPredictor,
     pub(crate) schema: Schema,
     pub(crate) metrics: VersionMetrics,
+    pub(crate) statistics: Statistics,
 }
 
 /// A model and its versions.
@@ -118,13 +120,16 @@ fn takes_turn(turns: &AtomicU64, share: f64) -> bool {
 pub(crate) struct Registry {
     models: RwLock<Arc<BTreeMap<String, Arc<Model>>>>,
     metrics: Arc<Metrics>,
+    /// Whether every model of the start has had a version: what is served then stays, and a model that comes later is no reason to
+    /// send requests elsewhere.
+    was_ready: AtomicBool,
 }
 
 impl Registry {
     /// The models, without versions.
     pub(crate) fn new(settings: &[ModelSettings], metrics: Arc<Metrics>) -> Registry {
         let models = settings.iter().map(|model| (model.name.clone(), Arc::new(Model::new(model.clone())))).collect();
-        Registry { models: RwLock::new(Arc::new(models)), metrics }
+        Registry { models: RwLock::new(Arc::new(models)), metrics, was_ready: AtomicBool::new(false) }
     }
 
     /// The models as they are now.
@@ -139,15 +144,38 @@ impl Registry {
         drop(models);
         for (number, version) in old.iter().flat_map(|old| &old.versions) {
             if !model.versions.contains_key(number) {
-                let predictor = &version.predictor;
-                self.metrics.forget(&version.model, *number, predictor.outputs(), predictor.feature_names());
+                self.forget(version);
             }
         }
     }
 
-    /// Whether every model has a version that takes requests.
+    /// Whether every model of the start has a version that takes requests.
     pub(crate) fn is_ready(&self) -> bool {
-        self.models().values().all(|model| !model.versions.is_empty())
+        let is_ready = self.was_ready.load(Ordering::Relaxed) || self.models().values().all(|model| !model.versions.is_empty());
+        if is_ready {
+            self.was_ready.store(true, Ordering::Relaxed);
+        }
+        is_ready
+    }
+
+    /// Adds models that are new among `settings`, without versions, and takes away those that are not among them.
+    pub(crate) fn keep(&self, settings: &[ModelSettings]) {
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        let kept = settings.iter().map(|settings| {
+            let known = models.get(&settings.name).cloned();
+            (settings.name.clone(), known.unwrap_or_else(|| Arc::new(Model::new(settings.clone()))))
+        });
+        let kept = Arc::new(kept.collect());
+        let before = std::mem::replace(&mut *models, Arc::clone(&kept));
+        drop(models);
+        for model in before.values().filter(|model| !kept.contains_key(&model.settings.name)) {
+            tracing::info!(model = model.settings.name, "model taken away");
+            model.versions.values().for_each(|version| self.forget(version));
+        }
+    }
+
+    fn forget(&self, version: &Version) {
+        self.metrics.forget(&version.model, version.number, version.predictor.outputs(), version.predictor.feature_names());
     }
 
     /// A model by its name; the only one, if the request names none.

@@ -22,7 +22,8 @@ use crate::loader::Loader;
 use crate::metrics::Metrics;
 use crate::queue::Batching;
 use crate::registry::Registry;
-use crate::settings::{self, ModelSettings};
+use crate::settings::{self, ModelSettings, SettingsFile};
+use crate::tls::{Tls, TlsFiles};
 
 /// Why a server can't start.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,14 @@ pub enum StartError {
     /// The settings make no sense.
     #[error("{reason}")]
     Models {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The certificate or its key can't be used.
+    #[error("{}: {reason}", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
         /// What is wrong.
         reason: String,
     },
@@ -67,6 +76,8 @@ pub enum StartError {
 pub struct ServeOptions {
     /// The models.
     pub models: Vec<ModelSettings>,
+    /// A JSON file of further models, which is read again when it changes.
+    pub models_file: Option<PathBuf>,
     /// Addresses to listen on; each speaks HTTP/1.1, HTTP/2 and gRPC.
     pub addresses: Vec<SocketAddr>,
     /// Threads that score.
@@ -77,10 +88,12 @@ pub struct ServeOptions {
     pub batching: Batching,
     /// What requests may be.
     pub limits: Limits,
-    /// How often the models' directories are looked at; never, if none.
+    /// How often the models' directories and the certificate are looked at; never, if none.
     pub reload: Option<Duration>,
-    /// The token that requests must bring.
-    pub token: Option<String>,
+    /// The tokens of which requests must bring one; none is needed if there are none.
+    pub tokens: Vec<String>,
+    /// The certificate, if connections are by TLS.
+    pub tls: Option<TlsFiles>,
     /// How long to answer requests after readiness is denied, so that those who send them notice.
     pub drain_delay: Duration,
     /// How long to wait for requests that are under way.
@@ -91,13 +104,15 @@ impl Default for ServeOptions {
     fn default() -> ServeOptions {
         ServeOptions {
             models: Vec::new(),
+            models_file: None,
             addresses: vec![SocketAddr::from(([127, 0, 0, 1], 8000)), SocketAddr::from(([127, 0, 0, 1], 8001))],
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             precision: Precision::F32,
             batching: Batching::default(),
             limits: Limits::default(),
             reload: Some(Duration::from_secs(1)),
-            token: None,
+            tokens: Vec::new(),
+            tls: None,
             drain_delay: Duration::ZERO,
             drain_time: Duration::from_secs(30),
         }
@@ -116,7 +131,36 @@ pub struct Server {
     drain_time: Duration,
 }
 
-/// The thread that looks at the models' directories.
+/// What is looked at from time to time.
+struct Upkeep {
+    loader: Loader,
+    /// The models that no file names.
+    models: Vec<ModelSettings>,
+    file: Option<SettingsFile>,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Upkeep {
+    fn look(&mut self) {
+        if let Some(file) = &mut self.file
+            && file.has_changed()
+        {
+            match settings::all(&self.models, Some(file)) {
+                Ok(settings) => {
+                    tracing::info!("the file of models is read again");
+                    self.loader.set(settings);
+                }
+                Err(error) => tracing::error!(%error, "the file of models can't be used; what it said before holds"),
+            }
+        }
+        self.loader.refresh();
+        if let Some(tls) = &self.tls {
+            tls.refresh();
+        }
+    }
+}
+
+/// The thread that looks at files and directories.
 struct Watcher {
     stop: mpsc::Sender<()>,
     thread: JoinHandle<()>,
@@ -128,9 +172,12 @@ impl Server {
     /// # Errors
     /// If an address can't be listened on, or a model has no version that can be served.
     pub fn start(options: ServeOptions) -> Result<Server, StartError> {
-        settings::check(&options.models).map_err(|reason| StartError::Models { reason })?;
+        let (models, mut file) = (options.models.clone(), options.models_file.clone().map(SettingsFile::new));
+        let settings = settings::all(&models, file.as_mut())?;
+        let tls = options.tls.clone().map(Tls::open).transpose().map_err(|error| StartError::Tls { path: error.path, reason: error.reason })?;
+        let tls = tls.map(Arc::new);
         let metrics = Arc::new(Metrics::new());
-        let registry = Arc::new(Registry::new(&options.models, Arc::clone(&metrics)));
+        let registry = Arc::new(Registry::new(&settings, Arc::clone(&metrics)));
         let ServeOptions { threads, precision, batching, limits, .. } = options.clone();
         let engine = Engine::start(threads, batching, limits.clone(), Arc::clone(&metrics)).map_err(StartError::System)?;
         let (registry_of_app, metrics_of_app) = (Arc::clone(&registry), Arc::clone(&metrics));
@@ -139,7 +186,7 @@ impl Server {
             engine,
             metrics: metrics_of_app,
             limits,
-            token: options.token,
+            tokens: options.tokens,
             draining: AtomicBool::new(false),
         });
         let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -155,21 +202,20 @@ impl Server {
             drain_delay: options.drain_delay,
             drain_time: options.drain_time,
         };
-        server.listen(&options.addresses)?;
-        let settings = options.models;
+        server.listen(&options.addresses, tls.as_ref())?;
         let mut loader = Loader { registry, metrics, settings, threads, precision, refused: BTreeMap::new() };
         if let Some(unserved) = loader.refresh().into_iter().next() {
             return Err(StartError::Unserved { name: unserved.name, reason: unserved.reason });
         }
         if let Some(interval) = options.reload {
-            server.watcher = Mutex::new(Some(Watcher::start(loader, interval).map_err(StartError::System)?));
+            server.watcher = Mutex::new(Some(Watcher::start(Upkeep { loader, models, file, tls }, interval).map_err(StartError::System)?));
         }
         Ok(server)
     }
 
-    fn listen(&mut self, addresses: &[SocketAddr]) -> Result<(), StartError> {
+    fn listen(&mut self, addresses: &[SocketAddr], tls: Option<&Arc<Tls>>) -> Result<(), StartError> {
         let room = Arc::new(Semaphore::new(self.app.limits.connections));
-        let treatment = Treatment { idle: self.app.limits.idle_time, room, metrics: Arc::clone(&self.app.metrics) };
+        let treatment = Treatment { idle: self.app.limits.idle_time, room, metrics: Arc::clone(&self.app.metrics), tls: tls.cloned() };
         for &address in addresses {
             let listener = self.runtime.block_on(bind(address)).map_err(|error| StartError::Address { address, error })?;
             self.addresses.push(listener.local_addr().map_err(|error| StartError::Address { address, error })?);
@@ -223,11 +269,11 @@ impl Server {
 }
 
 impl Watcher {
-    fn start(mut loader: Loader, interval: Duration) -> std::io::Result<Watcher> {
+    fn start(mut upkeep: Upkeep, interval: Duration) -> std::io::Result<Watcher> {
         let (stop, stopped) = mpsc::channel();
         let watch = move || {
             while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(interval) {
-                loader.refresh();
+                upkeep.look();
             }
         };
         Ok(Watcher { stop, thread: std::thread::Builder::new().name("watch".into()).spawn(watch)? })

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::Deserialize;
 
@@ -60,8 +61,46 @@ pub struct Share {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SettingsFile {
+struct Content {
     models: Vec<ModelSettings>,
+}
+
+/// A file `{"models": [...]}`.
+pub(crate) struct SettingsFile {
+    path: PathBuf,
+    stamp: Option<(SystemTime, u64)>,
+}
+
+impl SettingsFile {
+    pub(crate) fn new(path: PathBuf) -> SettingsFile {
+        SettingsFile { path, stamp: None }
+    }
+
+    fn stamp(&self) -> Option<(SystemTime, u64)> {
+        let metadata = std::fs::metadata(&self.path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    }
+
+    /// Whether it is another than was read last.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.stamp() != self.stamp
+    }
+
+    fn read(&mut self) -> Result<Vec<ModelSettings>, StartError> {
+        // A file that changes meanwhile is then read once more.
+        self.stamp = self.stamp();
+        ModelSettings::read_file(&self.path)
+    }
+}
+
+/// The models, and those of a file.
+pub(crate) fn all(models: &[ModelSettings], file: Option<&mut SettingsFile>) -> Result<Vec<ModelSettings>, StartError> {
+    let mut all = models.to_vec();
+    if let Some(file) = file {
+        all.extend(file.read()?);
+    }
+    check(&all).map_err(|reason| StartError::Models { reason })?;
+    Ok(all)
 }
 
 impl ModelSettings {
@@ -78,7 +117,7 @@ impl ModelSettings {
     pub fn read_file(path: &Path) -> Result<Vec<ModelSettings>, StartError> {
         let problem = |reason: String| StartError::Settings { path: path.to_owned(), reason };
         let text = std::fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
-        let file: SettingsFile = serde_json::from_str(&text).map_err(|error| problem(error.to_string()))?;
+        let file: Content = serde_json::from_str(&text).map_err(|error| problem(error.to_string()))?;
         check(&file.models).map_err(problem)?;
         Ok(file.models)
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use rankmill_model::OutputValues;
+use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
 use crate::app::App;
@@ -31,7 +32,8 @@ const DT_FLOAT: i32 = 1;
 
 /// The service's pages; unknown ones are left to others.
 pub(crate) fn routes(app: &Arc<App>) -> Router {
-    let service = PredictionServiceServer::new(Service(Arc::clone(app))).max_decoding_message_size(app.limits.body_bytes);
+    let service = PredictionServiceServer::new(Service(Arc::clone(app)));
+    let service = service.max_decoding_message_size(app.limits.body_bytes).accept_compressed(CompressionEncoding::Gzip);
     let path = format!("/{}/{{*method}}", <PredictionServiceServer<Service> as tonic::server::NamedService>::NAME);
     Router::new().route_service(&path, service)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use rankmill_serve::{Batching, Limits, ModelSettings, ServeOptions, Server};
+use rankmill_serve::{Batching, Limits, ModelSettings, ServeOptions, Server, TlsFiles};
 use serde::Serialize;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -30,7 +30,7 @@ pub(crate) struct ServeArgs {
     /// model is called like the directory, or NAME.
     #[arg(value_name = "[NAME=]MODEL", required_unless_present = "models")]
     model: Vec<String>,
-    /// A JSON file of further models, with versions, labels, canaries and shadows.
+    /// A JSON file of further models, with versions, labels, canaries and shadows; it is read again when it changes.
     #[arg(long, value_name = "FILE")]
     models: Option<PathBuf>,
     /// Address to listen on.
@@ -39,9 +39,8 @@ pub(crate) struct ServeArgs {
     /// Second address to listen on, where gRPC clients look for it.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8001")]
     grpc: SocketAddr,
-    /// A file whose first line is the token that requests must bring (`Authorization: Bearer ...`); health needs none.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    access: AccessArgs,
     /// Threads that score; the scores do not depend on their number [default: one per processor].
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -53,6 +52,21 @@ pub(crate) struct ServeArgs {
     limits: LimitArgs,
     #[command(flatten)]
     operation: OperationArgs,
+}
+
+/// Who may come, and how.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Access")]
+struct AccessArgs {
+    /// A file of tokens, one a line, of which requests must bring one (`Authorization: Bearer ...`); health needs none.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Serve by TLS, with this certificate and those that lead from it to a root: a PEM file, which is read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's key: a PEM file.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 }
 
 /// How requests are put together.
@@ -127,6 +141,7 @@ enum LogFormat {
 #[derive(Debug, Serialize)]
 struct ServeReport {
     addresses: Vec<SocketAddr>,
+    tls: bool,
     models: Vec<ServedModel>,
 }
 
@@ -142,7 +157,8 @@ impl fmt::Display for ServeReport {
             let versions: Vec<String> = model.versions.iter().map(u64::to_string).collect();
             writeln!(f, "model {}, version {}", model.name, versions.join(", "))?;
         }
-        let addresses: Vec<String> = self.addresses.iter().map(|address| format!("http://{address}")).collect();
+        let scheme = if self.tls { "https" } else { "http" };
+        let addresses: Vec<String> = self.addresses.iter().map(|address| format!("{scheme}://{address}")).collect();
         write!(f, "serving on {}", addresses.join(" and "))
     }
 }
@@ -152,22 +168,20 @@ pub(crate) fn run(arguments: &ServeArgs, output: &Output) -> anyhow::Result<Outc
     start_log(output.level(), arguments.operation.log_format);
     let server = Server::start(options(arguments)?)?;
     let models = server.models().into_iter().map(|(name, versions)| ServedModel { name, versions }).collect();
-    output.result(&ServeReport { addresses: server.addresses().to_vec(), models })?;
+    output.result(&ServeReport { addresses: server.addresses().to_vec(), tls: arguments.access.tls_cert.is_some(), models })?;
     server.wait_for_signal()?;
     server.stop();
     Ok(Outcome::Done)
 }
 
 fn options(arguments: &ServeArgs) -> anyhow::Result<ServeOptions> {
-    let mut models = arguments.model.iter().map(|argument| named(argument)).collect::<anyhow::Result<Vec<_>>>()?;
-    if let Some(file) = &arguments.models {
-        models.extend(ModelSettings::read_file(file)?);
-    }
+    let models = arguments.model.iter().map(|argument| named(argument)).collect::<anyhow::Result<Vec<_>>>()?;
     let defaults = ServeOptions::default();
     let LimitArgs { max_queue, max_body, max_rows, max_text, request_timeout, idle_timeout, max_connections } = &arguments.limits;
-    let operation = &arguments.operation;
+    let (access, operation) = (&arguments.access, &arguments.operation);
     Ok(ServeOptions {
         models,
+        models_file: arguments.models.clone(),
         addresses: vec![arguments.http, arguments.grpc],
         threads: arguments.threads.unwrap_or(defaults.threads),
         precision: arguments.precision.precision.supported()?,
@@ -185,7 +199,8 @@ fn options(arguments: &ServeArgs) -> anyhow::Result<ServeOptions> {
             connections: max_connections.get(),
         },
         reload: (operation.reload_interval > 0).then(|| Duration::from_secs(operation.reload_interval)),
-        token: arguments.token_file.as_deref().map(read_token).transpose()?,
+        tokens: access.token_file.as_deref().map(read_tokens).transpose()?.unwrap_or_default(),
+        tls: access.tls_cert.clone().zip(access.tls_key.clone()).map(|(certificates, key)| TlsFiles { certificates, key }),
         drain_delay: Duration::from_secs(operation.drain_delay),
         drain_time: Duration::from_secs(operation.drain_timeout),
     })
@@ -203,11 +218,11 @@ fn named(argument: &str) -> anyhow::Result<ModelSettings> {
     Ok(ModelSettings::new(name, path))
 }
 
-fn read_token(path: &Path) -> anyhow::Result<String> {
+fn read_tokens(path: &Path) -> anyhow::Result<Vec<String>> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let token = text.lines().next().unwrap_or_default().trim();
-    anyhow::ensure!(!token.is_empty(), "{}: the first line has no token", path.display());
-    Ok(token.to_owned())
+    let tokens: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    anyhow::ensure!(!tokens.is_empty(), "{}: there is no token in it", path.display());
+    Ok(tokens)
 }
 
 fn start_log(level: Level, format: LogFormat) {

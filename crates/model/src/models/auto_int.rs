@@ -1,6 +1,7 @@
 //! `AutoInt` (Song et al. 2019; EasyRec behaviour 157): layers `x ← relu(attention(x) + x·W)` over the features, each a position.
 //!
-//! Scores are multiplied by the root of the head's size, where others divide; no layer has a bias.
+//! Scores are multiplied by the root of the head's size, where others divide; no layer has a bias. What a sequence group adds to the
+//! features is cut into positions of the features' width, its keys included.
 
 use rankmill_config::Diagnostic;
 use rankmill_graph::ops::attention::{Attention, Masks};
@@ -19,9 +20,16 @@ pub(super) fn build(c: &mut Construction<'_>) -> Result<Vec<Value>, Diagnostic> 
         return Err(c.error("model_config.autoint", "`multi_head_num` and `multi_head_size` need to be above 0"));
     }
     let group = c.group("all")?;
-    let width = c.builder.graph.shape(group.features[0]).elements();
-    c.stack(&group.features)?;
-    let fields = group.features.len();
+    let sequences =
+        c.pipeline.feature_groups().iter().find(|known| known.name == "all").map_or(0, |all| all.config.sequence_features.len());
+    let (features, attended) = group.features.split_at(group.features.len() - sequences);
+    let stacked = c.stack(features)?;
+    let width = c.builder.graph.shape(stacked).width();
+    if let Some(other) = attended.iter().map(|value| c.builder.graph.shape(*value).elements()).find(|other| other % width != 0) {
+        let message = format!("a sequence group gives {other} columns, which is no multiple of the features' width {width}");
+        return Err(c.error("model_config.feature_groups", message));
+    }
+    let fields = c.builder.graph.shape(group.tensor).elements() / width;
     let layers = config.interacting_layer_num() as usize;
     let attended = attend(c, group.tensor, [fields, width], layers, [heads, size], config.l2_regularization());
     let attended = attended.map_err(|error| c.graph_error(error))?;

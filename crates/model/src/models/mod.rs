@@ -1,6 +1,7 @@
 //! Model classes: each builds the raw outputs of its tasks, `[B, num_class]`, on feature groups. One file each.
 
 mod auto_int;
+mod cmbf;
 mod dbmtl;
 mod dcn;
 mod deep_fm;
@@ -9,13 +10,17 @@ mod esmm;
 mod experts;
 mod fm;
 mod mmoe;
+mod modalities;
 mod multi_task_model;
 mod multi_tower;
+mod multi_tower_bst;
+mod multi_tower_din;
 mod ple;
 mod rank_model;
 mod rocket_launching;
 mod simple_multi_task;
 mod towers;
+mod uniter;
 mod wide_and_deep;
 
 use rankmill_config::{Diagnostic, Pipeline, proto};
@@ -29,6 +34,7 @@ pub(crate) type ModelClass = fn(&mut Construction<'_>) -> Result<Vec<Value>, Dia
 /// The model classes there are, by EasyRec's names.
 const CLASSES: &[(&str, ModelClass)] = &[
     ("AutoInt", auto_int::build),
+    ("CMBF", cmbf::build),
     ("DBMTL", dbmtl::build),
     ("DCN", dcn::build),
     ("DLRM", dlrm::build),
@@ -38,10 +44,13 @@ const CLASSES: &[(&str, ModelClass)] = &[
     ("MMoE", mmoe::build),
     ("MultiTaskModel", multi_task_model::build),
     ("MultiTower", multi_tower::build),
+    ("MultiTowerBST", multi_tower_bst::build),
+    ("MultiTowerDIN", multi_tower_din::build),
     ("PLE", ple::build),
     ("RankModel", rank_model::build),
     ("RocketLaunching", rocket_launching::build),
     ("SimpleMultiTask", simple_multi_task::build),
+    ("Uniter", uniter::build),
     ("WideAndDeep", wide_and_deep::build),
 ];
 

@@ -5,7 +5,6 @@
 //! a target with `output_all_token_embeddings: false`, and all tokens without a target while its position is reserved.
 
 use rankmill_config::Settings;
-use rankmill_graph::ops::attention::{Attention, Masks};
 use rankmill_graph::ops::axis::{ConcatAlong, FromAxis};
 use rankmill_graph::ops::broadcast::{RepeatRow, Scaling};
 use rankmill_graph::ops::fill::Fill;
@@ -14,16 +13,11 @@ use rankmill_graph::{Axis, GraphError, Length, Shape, Value};
 
 use super::activation::Activation;
 use super::dropout::rate;
+use super::encoder::{EPSILON, Encoder, Tokens, encoder_layer};
 use super::positions::{FIRST_POSITION, Sequence};
 use super::scope::Scope;
 use super::{LayerError, Tensors};
 use crate::init::Initializer;
-
-/// Epsilon of the layer norms.
-const EPSILON: f32 = 1e-12;
-
-/// What is added to the scores of positions behind a row's end.
-const PENALTY: f32 = -10_000.0;
 
 /// Where the target stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,17 +27,11 @@ enum TargetPosition {
     Ignored,
 }
 
-/// The encoder.
+/// The encoder and what goes into it.
 #[derive(Clone, Debug)]
 struct Bst {
-    hidden: usize,
+    encoder: Encoder,
     layers: usize,
-    heads: usize,
-    intermediate: usize,
-    activation: Activation,
-    dropout: f32,
-    attention_dropout: f32,
-    initializer: Initializer,
     max_positions: usize,
     all_tokens: bool,
     target: TargetPosition,
@@ -51,10 +39,10 @@ struct Bst {
 
 impl Bst {
     fn read(settings: &Settings) -> Result<Bst, LayerError> {
-        let hidden = settings.required_count("hidden_size")?;
+        let width = settings.required_count("hidden_size")?;
         let heads = settings.required_count("num_attention_heads")?;
-        if hidden % heads != 0 {
-            return Err(settings.error("num_attention_heads", format!("{hidden} columns are not divided among {heads} heads")).into());
+        if width % heads != 0 {
+            return Err(settings.error("num_attention_heads", format!("{width} columns are not divided among {heads} heads")).into());
         }
         let activation = Activation::from_name(&settings.text("hidden_act", "gelu")?);
         let target = match settings.text("target_item_position", "head")?.as_str() {
@@ -66,15 +54,18 @@ impl Bst {
                 return Err(settings.error("target_item_position", message).into());
             }
         };
-        Ok(Bst {
-            hidden,
-            layers: settings.required_count("num_hidden_layers")?,
+        let encoder = Encoder {
+            width,
             heads,
             intermediate: settings.required_count("intermediate_size")?,
             activation: activation.map_err(|message| settings.error("hidden_act", message))?,
             dropout: rate(settings, "hidden_dropout_prob", Some(0.1))?,
             attention_dropout: rate(settings, "attention_probs_dropout_prob", Some(0.1))?,
             initializer: Initializer::TruncatedNormal { mean: 0.0, deviation: settings.number("initializer_range", 0.02)? },
+        };
+        Ok(Bst {
+            encoder,
+            layers: settings.required_count("num_hidden_layers")?,
             max_positions: settings.count("max_position_embeddings", 512)?,
             all_tokens: settings.flag("output_all_token_embeddings", true)?,
             target,
@@ -111,21 +102,22 @@ pub(super) fn component(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors
     let reserved = usize::from(target.is_some() || settings.flag("reserve_target_position", true)?);
     if settings.flag("use_position_embeddings", true)? {
         let name = s.block_name();
-        let shape = [bst.max_positions + reserved, bst.hidden];
-        let table = s.root("position_embedding").parameter(&name, &shape, bst.initializer.clone())?;
+        let shape = [bst.max_positions + reserved, bst.encoder.width];
+        let table = s.root("position_embedding").parameter(&name, &shape, bst.encoder.initializer.clone())?;
         let rows = s.add(PositionRows { axis }, &[table])?;
         x = s.plus(x, rows)?;
     }
     let norm = s.unique("LayerNorm");
     x = s.root("").layer_norm(&norm, x, EPSILON)?;
-    x = s.dropout("dropout", x, bst.dropout)?;
+    x = s.dropout("dropout", x, bst.encoder.dropout)?;
     let block = s.block_name();
     for i in 0..bst.layers {
-        x = layer(&mut s.root(&format!("{block}/transformer_layer_{i}")), &bst, x, mask, axis)?;
+        let tokens = Tokens { value: x, axis: Some(axis), mask: Some(mask) };
+        x = encoder_layer(&mut s.root(&format!("{block}/transformer_layer_{i}")), &bst.encoder, tokens)?;
     }
     let output = if bst.all_tokens {
         let tokens = bst.max_positions + usize::from(target.is_some());
-        s.add(FromAxis { dims: vec![tokens * bst.hidden] }, &[x])?
+        s.add(FromAxis { dims: vec![tokens * bst.encoder.width] }, &[x])?
     } else if bst.target == TargetPosition::Head {
         s.add(FIRST_POSITION, &[x])?
     } else {
@@ -136,12 +128,12 @@ pub(super) fn component(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors
 
 /// `relu(x·W + b)`, if `x` is not as wide as the encoder; the penalty on kernels acts here.
 fn projected(s: &mut Scope<'_>, bst: &Bst, name: &str, x: Value) -> Result<Value, GraphError> {
-    if s.width(x) == bst.hidden {
+    if s.width(x) == bst.encoder.width {
         return Ok(x);
     }
     let block = s.block_name();
     let penalty = s.kernel_penalty();
-    let y = s.root(&block).penalised_dense(name, x, bst.hidden, penalty)?;
+    let y = s.root(&block).penalised_dense(name, x, bst.encoder.width, penalty)?;
     s.activate(y, Activation::Relu)
 }
 
@@ -164,40 +156,4 @@ fn with_target(
     let joined = s.add(ConcatAlong { axis }, &parts)?;
     let mask = s.add(ConcatAlong { axis }, &masks)?;
     Ok((joined, mask, axis))
-}
-
-/// One layer of the encoder, `LN(x + dense(attention(x)))`, then `LN(x + dense(act(dense(x))))`.
-fn layer(s: &mut Scope<'_>, bst: &Bst, x: Value, mask: Value, axis: Axis) -> Result<Value, GraphError> {
-    let dense = |s: &mut Scope<'_>, name: &str, x: Value, units: usize| {
-        s.child(name).dense_with(x, units, bst.initializer.clone(), Some(Initializer::Constant(0.0)))
-    };
-    let mut attention = s.child("attention");
-    let mut own = attention.child("self");
-    let mut projections = Vec::with_capacity(4);
-    for name in ["query", "key", "value"] {
-        projections.push(dense(&mut own, name, x, bst.hidden)?);
-    }
-    projections.push(mask);
-    let op = Attention {
-        heads: bst.heads,
-        queries: Some(axis),
-        keys: Some(axis),
-        scale: 1.0 / ((bst.hidden / bst.heads) as f32).sqrt(),
-        masks: Masks { keys: true, ..Masks::default() },
-        penalty: PENALTY,
-        dropout: own.attention_dropout(bst.attention_dropout),
-    };
-    let attended = own.add(op, &projections)?;
-    let mut output = attention.child("output");
-    let attended = dense(&mut output, "dense", attended, bst.hidden)?;
-    let attended = output.dropout("dropout", attended, bst.dropout)?;
-    let sum = output.plus(attended, x)?;
-    let x = output.layer_norm("LayerNorm", sum, EPSILON)?;
-    let widened = dense(&mut s.child("intermediate"), "dense", x, bst.intermediate)?;
-    let widened = s.activate(widened, bst.activation)?;
-    let mut output = s.child("output");
-    let narrowed = dense(&mut output, "dense", widened, bst.hidden)?;
-    let narrowed = output.dropout("dropout", narrowed, bst.dropout)?;
-    let sum = output.plus(narrowed, x)?;
-    output.layer_norm("LayerNorm", sum, EPSILON)
 }

@@ -16,6 +16,7 @@ mod din;
 pub mod dnn;
 mod dot_interaction;
 mod dropout;
+pub mod encoder;
 mod exponential_cross;
 mod fi_bi_net;
 mod final_mlp;

@@ -1,12 +1,14 @@
 //! Bodies, and what a request asks for in its path and headers.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::error::{ErrorKind, ServeError};
@@ -40,20 +42,35 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
     }
 }
 
-/// The whole body.
+/// The whole body, decompressed.
 pub(super) async fn read(body: Body, headers: &HeaderMap, limits: &Limits) -> Result<Bytes, ServeError> {
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
-        && encoding != "identity"
-    {
-        return Err(ServeError::new(ErrorKind::UnsupportedType, "compressed bodies are not read"));
+    let encoding = headers.get(header::CONTENT_ENCODING).map_or(&b"identity"[..], |encoding| encoding.as_bytes());
+    if ![&b"identity"[..], b"gzip", b"deflate"].contains(&encoding) {
+        let encoding = rankmill_data::shown(encoding);
+        return Err(ServeError::new(ErrorKind::UnsupportedType, format!("the body's encoding is `{encoding}`, but must be gzip or deflate")));
     }
-    match Limited::new(body, limits.body_bytes).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(ServeError::new(ErrorKind::TooLarge, format!("the body is larger than {} bytes", limits.body_bytes)))
-        }
-        Err(error) => Err(ServeError::invalid(format!("the body ended early: {error}"))),
+    let body = match Limited::new(body, limits.body_bytes).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Err(too_large(limits)),
+        Err(error) => return Err(ServeError::invalid(format!("the body ended early: {error}"))),
+    };
+    match encoding {
+        b"gzip" => decompress(MultiGzDecoder::new(&*body), limits),
+        b"deflate" => decompress(ZlibDecoder::new(&*body), limits),
+        _ => Ok(body),
     }
+}
+
+fn too_large(limits: &Limits) -> ServeError {
+    ServeError::new(ErrorKind::TooLarge, format!("the body is larger than {} bytes", limits.body_bytes))
+}
+
+/// What comes out, which may not be larger than what goes in without compression.
+fn decompress(decoder: impl Read, limits: &Limits) -> Result<Bytes, ServeError> {
+    let mut bytes = Vec::new();
+    let read = decoder.take(limits.body_bytes as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|error| ServeError::invalid(format!("the body is not compressed as its head says: {error}")))?;
+    if bytes.len() > limits.body_bytes { Err(too_large(limits)) } else { Ok(bytes.into()) }
 }
 
 /// The content type without its parameters, in lower case. JSON if there is none, or the one that curl gives to what it is not told of.

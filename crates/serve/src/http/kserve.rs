@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::body::{Target, content_type, read};
-use super::json;
+use super::{json, of_version};
 use crate::app::App;
 use crate::error::{ErrorKind, ServeError};
 use crate::metrics::Stage;
@@ -24,7 +24,7 @@ use crate::texts::Texts;
 /// What both protocols call the server.
 pub(crate) const SERVER: &str = "rankmill";
 /// The extensions of the protocol.
-pub(crate) const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+pub(crate) const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "model_configuration", "statistics"];
 /// What both protocols call the kind of model.
 pub(crate) const PLATFORM: &str = "rankmill_bundle";
 
@@ -46,7 +46,7 @@ struct Ready<'a> {
 struct ServerMetadata {
     name: &'static str,
     version: &'static str,
-    extensions: [&'static str; 1],
+    extensions: [&'static str; 3],
 }
 
 #[derive(Serialize)]
@@ -185,7 +185,8 @@ pub(super) async fn infer(State(app): State<Arc<App>>, target: Target, headers: 
     let wanted = wanted(&choice.version, parameters.as_ref(), outputs)?;
     let parse = || tensors::rows(&choice.version.schema, &app.limits, &into_tensors(inputs, binary)?);
     let scores = app.score(&choice, parse).await?;
-    Ok(app.timed(Stage::Encode, || respond(&choice.version, id.as_deref(), &wanted, &scores)))
+    let response = app.timed(Stage::Encode, || respond(&choice.version, id.as_deref(), &wanted, &scores));
+    Ok(of_version(&choice.version, response))
 }
 
 /// The JSON of a body, and the binary data behind it.

@@ -6,12 +6,13 @@ pub(crate) mod kserve;
 mod operation;
 mod score;
 mod tensorflow;
+pub(crate) mod triton;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
@@ -19,6 +20,10 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::error::{ErrorKind, ServeError};
+use crate::registry::Version;
+
+/// Tells which version scored.
+static MODEL_VERSION: HeaderName = HeaderName::from_static("rankmill-model-version");
 
 /// All pages, and gRPC beside them.
 pub(crate) fn router(app: &Arc<App>) -> Router {
@@ -32,6 +37,11 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/v2/models/{model}/versions/{version}/ready", get(kserve::model_ready))
         .route("/v2/models/{model}/infer", post(kserve::infer))
         .route("/v2/models/{model}/versions/{version}/infer", post(kserve::infer))
+        .route("/v2/models/stats", get(triton::statistics))
+        .route("/v2/models/{model}/stats", get(triton::statistics))
+        .route("/v2/models/{model}/versions/{version}/stats", get(triton::statistics))
+        .route("/v2/models/{model}/config", get(triton::config))
+        .route("/v2/models/{model}/versions/{version}/config", get(triton::config))
         .route("/v1/models/{*target}", any(tensorflow::page))
         .route("/score", post(score::score))
         .route("/score/{model}", post(score::score))
@@ -44,6 +54,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .with_state(Arc::clone(app));
     crate::grpc::routes(app)
         .merge(crate::tensorflow_grpc::routes(app))
+        .merge(crate::grpc_health::routes(app))
         .merge(pages)
         .layer(middleware::from_fn_with_state(Arc::clone(app), guard::guard))
 }
@@ -80,6 +91,13 @@ impl IntoResponse for ServeError {
         }
         response
     }
+}
+
+/// A response with the version whose scores it has: not every form of body has a place for it.
+fn of_version(version: &Version, response: impl IntoResponse) -> Response {
+    let mut response = response.into_response();
+    response.headers_mut().insert(MODEL_VERSION.clone(), HeaderValue::from(version.number));
+    response
 }
 
 /// A JSON body.

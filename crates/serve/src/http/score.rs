@@ -6,22 +6,23 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::Response;
 use bytes::Bytes;
-use rankmill_data::FieldRows;
 use rankmill_model::OutputValues;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use super::body::{Target, content_type, read};
+use super::of_version;
 use crate::app::App;
 use crate::error::{ErrorKind, ServeError};
-use crate::limits::Limits;
 use crate::metrics::Stage;
 use crate::registry::Version;
 use crate::rows::json::{ContextSeed, JsonRows, RowsSeed};
 use crate::rows::{arrow, csv};
-use crate::schema::Schema;
+
+/// Values of all rows as a JSON object, for bodies that have no place for them.
+static CONTEXT: HeaderName = HeaderName::from_static("rankmill-context");
 
 /// The forms that rows and scores can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl Form {
             "application/json" => Ok(Form::Json),
             "application/x-ndjson" | "application/jsonl" | "application/jsonlines" | "application/x-jsonlines" => Ok(Form::JsonLines),
             "text/csv" | "application/csv" => Ok(Form::Csv),
-            "application/vnd.apache.arrow.stream" => Ok(Form::Arrow),
+            "application/vnd.apache.arrow.stream" | "application/vnd.apache.arrow.file" => Ok(Form::Arrow),
             other => {
                 let known = "application/json, application/x-ndjson, text/csv or application/vnd.apache.arrow.stream";
                 let other = rankmill_data::shown(other.as_bytes());
@@ -58,12 +59,13 @@ impl Form {
         }
     }
 
-    fn read(self, schema: &Schema, limits: &Limits, body: Bytes) -> Result<FieldRows, ServeError> {
+    /// Adds the rows of a body to `rows`, which has a context or is empty.
+    fn read(self, rows: &mut JsonRows<'_>, body: Bytes) -> Result<(), ServeError> {
         match self {
-            Form::Json => read_json(schema, limits, &body),
-            Form::JsonLines => JsonRows::new(schema, limits).read_lines(&body),
-            Form::Csv => csv::read(schema, limits, &body),
-            Form::Arrow => arrow::read(schema, limits, body),
+            Form::Json => read_json(rows, &body),
+            Form::JsonLines => rows.read_lines(&body),
+            Form::Csv => csv::read(rows, &body),
+            Form::Arrow => arrow::read(rows, body),
         }
     }
 
@@ -79,18 +81,25 @@ pub(super) async fn score(State(app): State<Arc<App>>, target: Target, headers: 
     let choice = app.registry.choose(target.model(), target.wanted())?;
     let form = Form::of(&headers)?;
     let body = read(body, &headers, &app.limits).await?;
-    let scores = app.score(&choice, || form.read(&choice.version.schema, &app.limits, body)).await?;
-    let body = app.timed(Stage::Encode, || form.write(&choice.version, &scores))?;
-    Ok(([(header::CONTENT_TYPE, form.content_type())], body).into_response())
+    let version = &choice.version;
+    let parse = || {
+        let mut rows = JsonRows::new(&version.schema, &app.limits);
+        if let Some(context) = headers.get(&CONTEXT) {
+            rows.read_context(context.as_bytes(), "the header Rankmill-Context")?;
+        }
+        form.read(&mut rows, body)?;
+        Ok(rows.finish())
+    };
+    let scores = app.score(&choice, parse).await?;
+    let body = app.timed(Stage::Encode, || form.write(version, &scores))?;
+    Ok(of_version(version, ([(header::CONTENT_TYPE, form.content_type())], body)))
 }
 
 /// `{"context": {...}, "rows": [...]}`.
-fn read_json(schema: &Schema, limits: &Limits, body: &[u8]) -> Result<FieldRows, ServeError> {
-    let mut rows = JsonRows::new(schema, limits);
+fn read_json(rows: &mut JsonRows<'_>, body: &[u8]) -> Result<(), ServeError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let read = RequestSeed(&mut rows).deserialize(&mut deserializer).and_then(|()| deserializer.end());
-    read.map_err(|error| rows.explain(&error, "the body"))?;
-    Ok(rows.finish())
+    let read = RequestSeed(rows).deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    read.map_err(|error| rows.explain(&error, "the body"))
 }
 
 struct RequestSeed<'a, 'b>(&'a mut JsonRows<'b>);

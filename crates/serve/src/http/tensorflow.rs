@@ -17,6 +17,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Value, json};
 
 use super::body::read;
+use super::of_version;
 use super::score::{write_object, write_values};
 use crate::app::App;
 use crate::error::{ErrorKind, ServeError};
@@ -161,7 +162,7 @@ async fn predict(app: &App, path: &str, headers: &HeaderMap, body: Body) -> Resu
     let scores = app.score(&choice, parse).await?;
     let body = app.timed(Stage::Encode, || write(form, &scores));
     let body = body.map_err(|error| ServeError::new(ErrorKind::Internal, error.to_string()))?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(of_version(&choice.version, ([(header::CONTENT_TYPE, "application/json")], body)))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,10 +13,10 @@ use crate::schema::Schema;
 use crate::tensors::join;
 use crate::texts::{Texts, Values};
 
-/// Rows that are read from JSON.
+/// Rows that are read, and the values that all of them share.
 pub(crate) struct JsonRows<'a> {
-    schema: &'a Schema,
-    limits: &'a Limits,
+    pub(crate) schema: &'a Schema,
+    pub(crate) limits: &'a Limits,
     pub(crate) rows: FieldRows,
     /// Values for all rows that do not have their own.
     context: Vec<(usize, TextSpan)>,
@@ -50,8 +50,38 @@ impl<'a> JsonRows<'a> {
         raised
     }
 
+    /// Reads an object whose values are those of all rows.
+    pub(crate) fn read_context(&mut self, text: &[u8], what: &str) -> Result<(), ServeError> {
+        let mut deserializer = serde_json::Deserializer::from_slice(text);
+        let read = ContextSeed(self).deserialize(&mut deserializer).and_then(|()| deserializer.end());
+        read.map_err(|error| self.explain(&error, what))
+    }
+
+    /// Whether there is a value of a field for all rows.
+    pub(crate) fn has_context(&self, place: usize) -> bool {
+        self.context.iter().any(|(field, _)| *field == place)
+    }
+
+    /// Checks the columns of a body that names them once: each is one field, and with the context they are all that the model needs.
+    pub(crate) fn check_columns(&self, places: &[usize]) -> Result<(), ServeError> {
+        let problem = |place: usize, problem: &str| {
+            ServeError::invalid(format!("field `{}` {problem}", self.schema.fields[place].name))
+        };
+        for (at, place) in places.iter().enumerate() {
+            if places[..at].contains(place) {
+                return Err(problem(*place, "is twice among the columns"));
+            }
+            if self.has_context(*place) {
+                return Err(problem(*place, "is among the columns and in the context"));
+            }
+        }
+        let is_there = |place: &usize| places.contains(place) || self.has_context(*place);
+        let missing = (0..self.schema.fields.len()).find(|place| self.schema.fields[*place].is_read && !is_there(place));
+        missing.map_or(Ok(()), |place| Err(problem(place, "is not among the columns")))
+    }
+
     /// Reads lines, an object each; the first may be `{"context": {...}}`.
-    pub(crate) fn read_lines(mut self, body: &[u8]) -> Result<FieldRows, ServeError> {
+    pub(crate) fn read_lines(&mut self, body: &[u8]) -> Result<(), ServeError> {
         #[derive(serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         struct ContextLine {
@@ -65,15 +95,15 @@ impl<'a> JsonRows<'a> {
                 _ => None,
             };
             let read = match &context {
-                Some(line) => ContextSeed(&mut self).deserialize(&mut serde_json::Deserializer::from_str(line.context.get())),
+                Some(line) => ContextSeed(self).deserialize(&mut serde_json::Deserializer::from_str(line.context.get())),
                 None => {
                     let mut deserializer = serde_json::Deserializer::from_slice(line);
-                    RowSeed(&mut self).deserialize(&mut deserializer).and_then(|()| deserializer.end())
+                    RowSeed(self).deserialize(&mut deserializer).and_then(|()| deserializer.end())
                 }
             };
             read.map_err(|error| self.explain(&error, &what))?;
         }
-        Ok(self.finish())
+        Ok(())
     }
 }
 

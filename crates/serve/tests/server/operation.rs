@@ -47,13 +47,13 @@ fn a_full_queue_turns_requests_away_and_recovers() {
 
 #[test]
 fn a_token_is_needed_for_all_but_health() {
-    let server = limited(|options| options.token = Some("secret".into()));
+    let server = limited(|options| options.tokens = vec!["old".into(), "secret".into()]);
     let address = server.addresses()[0];
     assert_eq!(get(address, "/v2/health/ready").status, 200);
     assert_eq!(get(address, "/metrics").status, 401);
     let answer = post(address, "/score", &json!({"rows": []}));
     assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer")));
-    for (token, status) in [("Bearer secret", 200), ("Bearer secrets", 401), ("Bearer ", 401), ("Basic secret", 401)] {
+    for (token, status) in [("Bearer secret", 200), ("Bearer old", 200), ("Bearer secrets", 401), ("Bearer ", 401), ("Basic secret", 401)] {
         assert_eq!(request(address, "GET", "/metrics", &[("Authorization", token)], b"").status, status, "{token}");
     }
     server.stop();

@@ -103,7 +103,7 @@ fn errors_name_the_field_and_the_row() {
         ("application/json", r#"{"rows": [}"#, &["line 1"]),
         ("application/x-ndjson", "{\"user_id\": 1}\n\n{\"user_id\": {}}", &["`user_id`", "row 2"]),
         ("application/x-ndjson", "{\"user_id\": 1}\n{", &["line 2"]),
-        ("text/csv", "user_id,movie_id\n1,2", &["`genres`", "header"]),
+        ("text/csv", "user_id,movie_id\n1,2", &["`genres`", "columns"]),
         ("text/csv", "user_id,movie_id,genres,genres\n1,2,a,b", &["`genres`", "twice"]),
         ("text/csv", "user_id,movie_id,genres\n1,2", &["CSV"]),
         ("application/vnd.apache.arrow.stream", "not arrow", &["Arrow"]),
