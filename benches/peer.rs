@@ -78,10 +78,12 @@ pub(crate) struct Options {
     pub(crate) raw: bool,
     /// Compute the matrix products of a step alone.
     pub(crate) products: bool,
+    /// Show what each operation takes, and stop.
+    pub(crate) profile: bool,
 }
 
 const USAGE: &str = "options: --size small|large  --network NAME  --threads N  --precision f32|bf16  --seconds S  --windows N  --follow  --dump FILE\n\
-    of train_speed: --products\n\
+    of train_speed: --products  --profile\n\
     of score_speed: --batch ROWS  --raw";
 
 /// Reads the options, runs `program`, and turns its error into a message and an exit code.
@@ -112,6 +114,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
         batch: 200,
         raw: false,
         products: false,
+        profile: false,
     };
     while let Some(name) = arguments.next() {
         match name.as_str() {
@@ -121,6 +124,10 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
             }
             "--raw" => {
                 options.raw = true;
+                continue;
+            }
+            "--profile" => {
+                options.profile = true;
                 continue;
             }
             "--products" => {

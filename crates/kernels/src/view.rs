@@ -5,6 +5,8 @@
 
 use std::marker::PhantomData;
 
+use smallvec::SmallVec;
+
 /// A read-only view, `[rows, cols]`.
 #[derive(Clone, Copy, Debug)]
 pub struct MatRef<'a> {
@@ -222,6 +224,19 @@ impl<'a> MatMut<'a> {
     }
 }
 
+/// The same elements in views of one row each, where all have the same shape and no gaps between their rows: what works element by
+/// element then has long rows. Otherwise the views as they are.
+pub fn as_one_row<'a, 'b>(inputs: &[MatRef<'a>], output: MatMut<'b>) -> (SmallVec<[MatRef<'a>; 6]>, MatMut<'b>) {
+    let (rows, cols) = (output.rows, output.cols);
+    let fits = |input: &MatRef<'_>| input.rows == rows && input.cols == cols && input.stride == cols;
+    if output.stride != cols || !inputs.iter().all(fits) {
+        return (inputs.into(), output);
+    }
+    let (rows, cols) = (rows.min(1), rows * cols);
+    let inputs = inputs.iter().map(|input| MatRef { rows, cols, stride: cols, ..*input }).collect();
+    (inputs, MatMut { rows, cols, stride: cols, ..output })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,5 +250,23 @@ mod tests {
         assert_eq!(part.to_vec(), [5.0, 6.0, 9.0, 10.0]);
         assert!(part.as_slice().is_none());
         assert_eq!(view.as_slice().expect("contiguous").len(), 12);
+    }
+
+    #[test]
+    fn rows_become_one_only_where_all_views_allow() {
+        let data: Vec<f32> = (0..12).map(|i| i as f32).collect();
+        let mut out = vec![0.0; 12];
+        let view = MatRef::new(&data, 3, 4);
+        let (inputs, output) = as_one_row(&[view, view], MatMut::new(&mut out, 3, 4));
+        assert_eq!((inputs[1].row(0), output.rows(), output.cols()), (data.as_slice(), 1, 12));
+        for other in [view.rows_range(0, 1), MatRef::new(&data[..3], 3, 1)] {
+            let (inputs, output) = as_one_row(&[view, other], MatMut::new(&mut out, 3, 4));
+            assert_eq!((inputs[0].rows(), inputs[1].cols(), output.rows()), (3, other.cols(), 3));
+        }
+        let (inputs, output) = as_one_row(&[view.cols_range(1, 2)], MatMut::new(&mut out[..6], 3, 2));
+        assert_eq!((inputs[0].row(1), output.rows()), ([5.0, 6.0].as_slice(), 3));
+        let (inputs, mut output) = as_one_row(&[view.rows_range(0, 0)], MatMut::new(&mut out[..0], 0, 4));
+        assert_eq!((inputs[0].rows(), output.rows()), (0, 0));
+        output.fill(1.0);
     }
 }

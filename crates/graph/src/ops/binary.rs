@@ -1,7 +1,7 @@
 //! Elementwise functions of two tensors, with broadcasting of rows, columns and scalars.
 
 use rankmill_kernels::elementwise;
-use rankmill_kernels::view::{MatMut, MatRef};
+use rankmill_kernels::view::{MatMut, MatRef, as_one_row};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
@@ -83,7 +83,8 @@ impl Op for Binary {
         Err("the shapes are neither equal nor can one be repeated to fill the other".to_owned())
     }
 
-    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
+        let (inputs, mut output) = as_one_row(inputs, output);
         for i in 0..output.rows() {
             let (a, b) = (row(&inputs[0], i), row(&inputs[1], i));
             let y = output.row(i);
@@ -94,6 +95,9 @@ impl Op for Binary {
                     Binary::Multiply => elementwise::multiply(y, a, b),
                     Binary::Divide | Binary::DivideOrZero => y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = self.apply(*a, *b)),
                 }
+            } else if *self == Binary::Multiply {
+                let (all, factor) = if a.len() == y.len() { (a, b[0]) } else { (b, a[0]) };
+                y.iter_mut().zip(all).for_each(|(y, x)| *y = factor * x);
             } else if a.len() == y.len() {
                 y.iter_mut().zip(a).for_each(|(y, a)| *y = self.apply(*a, b[0]));
             } else {

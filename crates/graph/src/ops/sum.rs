@@ -1,7 +1,7 @@
 //! The sum of several tensors of one shape; what the gradients of a value with several uses are added up by.
 
 use rankmill_kernels::elementwise;
-use rankmill_kernels::view::{MatMut, MatRef};
+use rankmill_kernels::view::{MatMut, MatRef, as_one_row};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
@@ -26,10 +26,11 @@ impl Op for Sum {
         }
     }
 
-    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
+        let (inputs, mut output) = as_one_row(inputs, output);
         for i in 0..output.rows() {
             let y = output.row(i);
-            match inputs {
+            match inputs.as_slice() {
                 [only] => y.copy_from_slice(only.row(i)),
                 [first, second, rest @ ..] => {
                     elementwise::add(y, first.row(i), second.row(i));
