@@ -20,6 +20,7 @@ use rankmill_graph::ops::choose::{Choose, Condition};
 use rankmill_graph::ops::cin::Interaction;
 use rankmill_graph::ops::compare::Compare;
 use rankmill_graph::ops::concat::{Columns, Concat, Elements, Pad};
+use rankmill_graph::ops::dice::Dice;
 use rankmill_graph::ops::dots::Dots;
 use rankmill_graph::ops::extreme::Extreme;
 use rankmill_graph::ops::fill::{Constant, Fill, FillLike};
@@ -276,6 +277,11 @@ fn operations_agree_with_onnx_runtime() {
         let built = |b: &mut Builder| b.dense(Dense::Rows).and_then(|x| b.graph.add(op, &[x]));
         cases.push(case(folder.path(), &format!("{op:?}"), built));
     }
+    check("dice", |b| {
+        let x = b.dense(Dense::Rows)?;
+        let (p, alpha) = (b.graph.add(Unary::Sigmoid, &[x])?, b.parameter(&[WIDTH])?);
+        b.graph.add(Dice, &[x, p, alpha])
+    });
     for op in FUNCTIONS {
         let built = |b: &mut Builder| {
             let x = b.dense(Dense::Rows)?;

@@ -194,6 +194,68 @@ multiversion! {
     }
 }
 
+multiversion! {
+    /// Dice: `out = p·x + (x - p·x)·α`, `α` having one element for each column.
+    ///
+    /// # Panics
+    /// If there are fewer rows in `x` or `p` than in `out`.
+    pub fn dice(out: MatMut<'_>, x: MatRef<'_>, p: MatRef<'_>, alpha: &[f32]) {
+        let mut out = out;
+        for i in 0..out.rows() {
+            for (((o, x), p), alpha) in out.row(i).iter_mut().zip(x.row(i)).zip(p.row(i)).zip(alpha) {
+                let kept = p * x;
+                *o = kept + (x - kept) * alpha;
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// The gradient of [`dice`] with respect to `x`, from that with respect to its output.
+    ///
+    /// # Panics
+    /// If there are fewer rows in `p` or `dy` than in `dx`.
+    pub fn dice_input_gradient(dx: MatMut<'_>, p: MatRef<'_>, alpha: &[f32], dy: MatRef<'_>) {
+        let mut dx = dx;
+        for i in 0..dx.rows() {
+            for (((o, p), alpha), d) in dx.row(i).iter_mut().zip(p.row(i)).zip(alpha).zip(dy.row(i)) {
+                let rest = d * alpha;
+                *o = (d - rest) * p + rest;
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// The gradient of [`dice`] with respect to `p`.
+    ///
+    /// # Panics
+    /// If there are fewer rows in `x` or `dy` than in `dp`.
+    pub fn dice_share_gradient(dp: MatMut<'_>, x: MatRef<'_>, alpha: &[f32], dy: MatRef<'_>) {
+        let mut dp = dp;
+        for i in 0..dp.rows() {
+            for (((o, x), alpha), d) in dp.row(i).iter_mut().zip(x.row(i)).zip(alpha).zip(dy.row(i)) {
+                *o = (d - d * alpha) * x;
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// The gradient of [`dice`] with respect to `α`, row by row.
+    ///
+    /// # Panics
+    /// If there are fewer rows in `x`, `p` or `dy` than in `out`.
+    pub fn dice_alpha_gradient(out: MatMut<'_>, x: MatRef<'_>, p: MatRef<'_>, dy: MatRef<'_>) {
+        let mut out = out;
+        for i in 0..out.rows() {
+            for (((o, x), p), d) in out.row(i).iter_mut().zip(x.row(i)).zip(p.row(i)).zip(dy.row(i)) {
+                *o = (x - p * x) * d;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

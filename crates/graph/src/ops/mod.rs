@@ -12,6 +12,7 @@ pub mod cin;
 pub mod compare;
 pub mod concat;
 pub mod contrast;
+pub mod dice;
 pub mod dots;
 pub mod dropout;
 pub mod extreme;

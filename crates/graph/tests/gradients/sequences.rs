@@ -8,6 +8,7 @@ use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::broadcast::{RepeatRow, Scaling};
 use rankmill_graph::ops::concat::Concat;
 use rankmill_graph::ops::contrast::Contrast;
+use rankmill_graph::ops::dice::Dice;
 use rankmill_graph::ops::fill::Fill;
 use rankmill_graph::ops::leaf::{DenseInput, Parameter};
 use rankmill_graph::ops::reduce::OverRows;
@@ -50,6 +51,27 @@ fn windows_and_their_maxima() {
             let x = h.graph.add(Binary::Add, &[x, shift])?;
             h.graph.add(MaxOfWindows { axis, size }, &[x])
         });
+    }
+}
+
+#[test]
+fn dice() {
+    check("dice", |h| {
+        let (x, z, alpha) = (h.rows(5)?, h.rows(5)?, h.parameter(&[5])?);
+        let p = h.graph.add(Unary::Sigmoid, &[z])?;
+        h.graph.add(Dice, &[x, p, alpha])
+    });
+    check("dice along an axis", |h| {
+        let (x, z, alpha) = (along(h)?, along(h)?, h.parameter(&[4])?);
+        let p = h.graph.add(Unary::Sigmoid, &[z])?;
+        let y = h.graph.add(Dice, &[x, p, alpha])?;
+        flat(h, y, 3)
+    });
+    let mut graph = Graph::new();
+    let x = graph.add(DenseInput { slot: 0, width: 4, axis: None }, &[]).expect("an input");
+    let slopes = graph.add(Fill { shape: Shape::fixed(&[3]), value: 0.5 }, &[]).expect("slopes");
+    for inputs in [vec![x, x, slopes], vec![x, slopes, x], vec![x, x]] {
+        assert!(graph.add(Dice, &inputs).is_err());
     }
 }
 

@@ -3,7 +3,7 @@
 //! Components of EasyRec and layers of Keras look names up differently: `leaky_relu` and `prelu` are EasyRec's alone, `gelu` is its tanh
 //! form there and the exact one in Keras, and a name that EasyRec does not know means no activation at all.
 
-use rankmill_graph::ops::binary::Binary;
+use rankmill_graph::ops::dice::Dice;
 use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::softmax::Softmax;
 use rankmill_graph::ops::unary::Unary;
@@ -166,10 +166,7 @@ impl Scope<'_> {
     /// `p·x + (1 - p)·α·x` with `p = σ(normalised)`.
     fn dice(&mut self, x: Value, normalised: Value, alpha: Value) -> Result<Value, GraphError> {
         let p = self.add(Unary::Sigmoid, &[normalised])?;
-        let kept = self.multiply(p, x)?;
-        let rest = self.add(Binary::Subtract, &[x, kept])?;
-        let scaled = self.multiply(rest, alpha)?;
-        self.add(Binary::Add, &[kept, scaled])
+        self.add(Dice, &[x, p, alpha])
     }
 
     /// As [`Scope::activate`], with the variables of Dice where the functions of EasyRec's older models have them: `alpha_<name>/act`
