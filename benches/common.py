@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 class Peer:
     """A program that says something of itself first and then measures a window whenever it is told to."""
 
-    def __init__(self, command, threads):
-        environment = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+    def __init__(self, command, threads, environment=None):
+        environment = dict(environment or os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
         pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.process = subprocess.Popen([str(part) for part in command], text=True, env=environment, **pipes)
         self.first = self.answer()

@@ -229,10 +229,11 @@ class Features:
         rows = [row if isinstance(row, dict) else dict(zip(self._fields, row)) for row in rows]
         feed = {}
         for feature in self.features:
-            feed.update(self._columns(feature, rows))
+            feed.update(self.columns(feature, rows))
         return {name: array for name, array in feed.items() if self.inputs is None or name in self.inputs}
 
-    def _columns(self, feature, rows):
+    def columns(self, feature, rows):
+        """The inputs of one feature of the recipe."""
         name, kind = feature["name"], feature["kind"]
         values = [self._values(field, rows) for field in feature["inputs"]] if kind != "other" else []
         if kind == "id":

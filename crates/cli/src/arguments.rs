@@ -11,7 +11,7 @@ use rankmill_data::Rejected;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 
-use crate::commands::{check, data, demo, eval, export, import, predict, serve, train};
+use crate::commands::{calibrate, check, data, demo, eval, export, import, predict, serve, train};
 use crate::output::Level;
 
 /// Train, evaluate and apply click-through-rate ranking models from one config file.
@@ -47,6 +47,7 @@ pub(crate) enum Command {
     Check(check::CheckArgs),
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
+    Calibrate(calibrate::CalibrateArgs),
     Predict(predict::PredictArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),

@@ -430,6 +430,37 @@ fn a_model_leaves_and_comes_back() {
 }
 
 #[test]
+fn calibrated_probabilities_stand_beside_those_of_the_model() {
+    let dir = folder_with_data("3000");
+    check(dir.path(), &["train", "a.config", "--model-dir", "m"], 0);
+    let scores = |model: &str| -> Vec<Vec<String>> {
+        check(dir.path(), &["predict", model, "--input", "data/movies_test_data", "--keep", "label", "--output", "scores.csv"], 0);
+        let text = fs::read_to_string(dir.path().join("scores.csv")).expect("scores");
+        text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
+    };
+    let before = scores("m");
+    for method in ["platt", "isotonic"] {
+        let report = json(&check(dir.path(), &["calibrate", "m", "--method", method, "--json"], 0));
+        let output = &report["outputs"][0];
+        assert_eq!((&output["name"], &output["rows"]), (&"calibrated_probs".into(), &300.into()));
+        assert!(output["ece_before"].is_f64() && output["ece_after"].is_f64(), "{report}");
+        let after = scores("m");
+        assert_eq!(after[0], ["label", "probs", "logits", "calibrated_probs"]);
+        assert!(after.iter().zip(&before).all(|(after, before)| after[..3] == before[..]), "what was there stays");
+        // Both have the mean of the rows that they were fitted to; Platt draws labels in by about one row of each kind.
+        let mean = |column: usize| after[1..].iter().map(|row| row[column].parse::<f64>().expect("a number")).sum::<f64>() / 300.0;
+        assert!((mean(3) - mean(0)).abs() < 0.005, "{method}: {} {}", mean(3), mean(0));
+    }
+    check(dir.path(), &["export", "m", "--format", "bundle", "--output", "m.bundle"], 0);
+    assert_eq!(scores("m.bundle"), scores("m"));
+    let refused = check(dir.path(), &["calibrate", "m.bundle"], 2);
+    assert!(stderr(&refused).contains("m.bundle: a packed bundle can't be changed"), "{}", stderr(&refused));
+    let curve = fs::read_dir(dir.path().join("m/checkpoints")).expect("checkpoints").next().expect("one").expect("an entry").path();
+    fs::write(curve.join("calibration.json"), "{\"format\": 1, \"outputs\": [{}]}").expect("written");
+    assert!(stderr(&check(dir.path(), &["eval", "m"], 2)).contains("calibration.json: missing field"));
+}
+
+#[test]
 fn unusable_exports_and_imports_are_2() {
     let dir = folder_with_data("500");
     check(dir.path(), &["train", "a.config", "--model-dir", "m"], 0);

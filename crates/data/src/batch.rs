@@ -35,6 +35,51 @@ pub enum Column {
     Sequence(SequenceColumn),
 }
 
+impl Column {
+    /// A column of `rows` rows without ids or positions, or with zeros.
+    #[must_use]
+    pub fn empty(kind: FeatureKind, rows: usize) -> Column {
+        let no_ids = |rows| IdColumn { offsets: vec![0; rows + 1], ids: Vec::new(), weights: None };
+        let sequence = |positions| Column::Sequence(SequenceColumn { offsets: vec![0; rows + 1], longest: 0, positions });
+        match kind {
+            FeatureKind::Ids { .. } => Column::Ids(no_ids(rows)),
+            FeatureKind::Dense { width } => Column::Dense(DenseColumn { width, values: vec![0.0; rows * width] }),
+            FeatureKind::IdSequence { .. } => sequence(Positions::Ids(no_ids(0))),
+            FeatureKind::DenseSequence { width } => sequence(Positions::Dense(DenseColumn { width, values: Vec::new() })),
+        }
+    }
+
+    /// The first row `rows` times.
+    ///
+    /// # Panics
+    /// If there is no row.
+    #[must_use]
+    pub fn repeated(&self, rows: usize) -> Column {
+        match self {
+            Column::Ids(column) => Column::Ids(repeated_ids(column, 0..1, rows)),
+            Column::Dense(column) => Column::Dense(DenseColumn { width: column.width, values: column.row(0).repeat(rows) }),
+            Column::Sequence(column) => {
+                let length = column.length(0);
+                let positions = match &column.positions {
+                    Positions::Ids(ids) => Positions::Ids(repeated_ids(ids, 0..length, rows)),
+                    Positions::Dense(numbers) => {
+                        let values = numbers.values[..length * numbers.width].repeat(rows);
+                        Positions::Dense(DenseColumn { width: numbers.width, values })
+                    }
+                };
+                let offsets = (0..=rows).map(|row| (row * length) as u32).collect();
+                Column::Sequence(SequenceColumn { offsets, longest: column.longest, positions })
+            }
+        }
+    }
+}
+
+/// Some rows of a column, all of them `count` times.
+fn repeated_ids(column: &IdColumn, rows: std::ops::Range<usize>, count: usize) -> IdColumn {
+    let some = (0..count).flat_map(|_| rows.clone());
+    some_rows(column, some)
+}
+
 /// `width` numbers per row, row after row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DenseColumn {

@@ -162,12 +162,47 @@ impl FieldRows {
     /// # Panics
     /// If there are no such rows, or the batch has another number of columns.
     pub fn append_to(&self, range: Range<usize>, batch: &mut RawRows) -> Result<(), Rule> {
+        self.append(range, |_| true, batch)
+    }
+
+    /// The same with the texts of some fields; the others are empty.
+    ///
+    /// # Errors
+    /// As [`FieldRows::append_to`].
+    ///
+    /// # Panics
+    /// As [`FieldRows::append_to`], and if there is not a choice for each field.
+    pub fn append_some_to(&self, range: Range<usize>, fields: &[bool], batch: &mut RawRows) -> Result<(), Rule> {
+        assert_eq!(fields.len(), self.fields.names.len(), "a choice for each field");
+        self.append(range, |field| fields[field], batch)
+    }
+
+    fn append(&self, range: Range<usize>, is_wanted: impl Fn(usize) -> bool, batch: &mut RawRows) -> Result<(), Rule> {
         let width = self.fields.names.len();
         for row in range {
-            let fields = self.spans[row * width..(row + 1) * width].iter().map(|span| self.text_of(*span));
+            let spans = self.spans[row * width..(row + 1) * width].iter().enumerate();
+            let fields = spans.map(|(field, span)| if is_wanted(field) { self.text_of(*span) } else { &[] });
             batch.push_fields(fields, Origin { file: 0, line: row as u64 + 1 })?;
         }
         Ok(())
+    }
+
+    /// For each field whether it has the same text in all of these rows.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    #[must_use]
+    pub fn equal_fields(&self, range: Range<usize>) -> Vec<bool> {
+        let width = self.fields.names.len();
+        let mut rows = self.spans[range.start * width..range.end * width].chunks_exact(width.max(1));
+        let Some(first) = rows.next() else { return vec![true; width] };
+        let mut equal = vec![true; width];
+        for row in rows {
+            for ((equal, first), span) in equal.iter_mut().zip(first).zip(row) {
+                *equal = *equal && (first == span || self.text_of(*first) == self.text_of(*span));
+            }
+        }
+        equal
     }
 }
 
@@ -192,6 +227,21 @@ mod tests {
             (0..2).flat_map(|row| (0..2).map(move |field| (row, field))).map(|(row, field)| batch.field(row, field)).collect();
         assert_eq!(texts, [&b"1"[..], b"2", b"ctx", b"3"]);
         assert_eq!(batch.place(1), ("rows", 2));
+    }
+
+    #[test]
+    fn fields_are_equal_by_their_texts() {
+        let mut rows = FieldRows::new(fields());
+        for (a, b) in [("1", "x"), ("1", "x"), ("1", "y"), ("2", "y")] {
+            rows.push([("a", a), ("b", b)]).expect("known");
+        }
+        assert_eq!(rows.equal_fields(0..2), [true, true]);
+        assert_eq!(rows.equal_fields(0..3), [true, false]);
+        assert_eq!(rows.equal_fields(2..4), [false, true]);
+        assert_eq!(rows.equal_fields(3..3), [true, true]);
+        let mut batch = RawRows::new(2, Arc::from(["rows".to_owned()]));
+        rows.append_some_to(2..3, &[false, true], &mut batch).expect("short");
+        assert_eq!((batch.field(0, 0), batch.field(0, 1), batch.place(0)), (&b""[..], &b"y"[..], ("rows", 3)));
     }
 
     #[test]

@@ -67,14 +67,26 @@ impl Executor {
     /// Fuses, lowers and plans `graph` for batches of up to `rows` rows (larger ones make it grow); products are computed at
     /// `precision`. Of the graph's values, `outputs` can be read after a run.
     pub fn new(graph: Graph, outputs: &[Value], rows: usize, precision: Precision) -> Executor {
+        let fused = fuse(&graph, outputs).expect("the rules of fusion keep all shapes");
+        let kept: Vec<Value> = outputs.iter().map(|value| fused.map[value.0].expect("outputs are kept")).collect();
+        let mut executor = Executor::fused(fused.graph, &kept, rows, precision);
+        let place = |(output, kept): (&Value, &Value)| {
+            let (_, place) = executor.places.iter().find(|(value, _)| value == kept)?;
+            Some((*output, *place))
+        };
+        executor.places = outputs.iter().zip(&kept).filter_map(place).collect();
+        executor
+    }
+
+    /// The same for a graph that is fused already.
+    pub(crate) fn fused(graph: Graph, outputs: &[Value], rows: usize, precision: Precision) -> Executor {
         let mut current = outputs.to_vec();
         let mut step = |rewritten: Rewritten| {
             let kept = |value: &Value| rewritten.map[value.0].expect("outputs are kept");
             current = current.iter().map(kept).collect();
             (rewritten.graph, current.clone())
         };
-        let (graph, kept) = step(fuse(&graph, outputs).expect("the rules of fusion keep all shapes"));
-        let (graph, kept) = step(lower(&graph, &kept, precision).expect("lowering keeps all shapes"));
+        let (graph, kept) = step(lower(&graph, outputs, precision).expect("lowering keeps all shapes"));
         let (graph, kept) = step(materialise(&graph, &kept).expect("copies keep all shapes"));
         let plan = plan(&graph, &kept);
         let places = outputs.iter().zip(&kept).filter_map(|(output, kept)| Some((*output, plan.places[kept.0]?))).collect();

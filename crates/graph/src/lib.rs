@@ -30,6 +30,7 @@ pub mod ops;
 mod plan;
 mod profile;
 mod shape;
+mod share;
 
 pub use differentiate::{Backward, Gradients, TableGradient, differentiate};
 pub use execute::{Executor, Feed, Operations, Weights};
@@ -37,3 +38,4 @@ pub use graph::{Graph, GraphError, Node, ParameterSlot, Value};
 pub use op::{Context, Cost, Execution, InputGradients, Op};
 pub use profile::OpProfile;
 pub use shape::{Axis, Length, Shape};
+pub use share::{EqualInputs, SharedExecutor};

@@ -105,6 +105,11 @@ pub trait Op: Any + Debug + Send + Sync {
         false
     }
 
+    /// Whether the result of a row depends on its place in the batch, on the number of rows, or on the step's random numbers.
+    fn depends_on_place(&self) -> bool {
+        false
+    }
+
     /// For a reduction: elements of one block's partial sum.
     fn partial_width(&self, _inputs: &[&Shape]) -> usize {
         unreachable!("{} is no reduction", self.name())

@@ -59,6 +59,11 @@ impl<'a> MatRef<'a> {
         MatRef { data: data.as_ptr(), rows, cols, stride: cols, lifetime: PhantomData }
     }
 
+    /// One row as if it stood there `rows` times.
+    pub fn repeated(row: &'a [f32], rows: usize) -> Self {
+        MatRef { data: row.as_ptr(), rows, cols: row.len(), stride: 0, lifetime: PhantomData }
+    }
+
     /// # Safety
     /// For every row `i < rows` the `cols` elements from `data + i * stride` are initialised, readable for `'a`, and not written during `'a`.
     pub(crate) unsafe fn from_raw(data: *const f32, rows: usize, cols: usize, stride: usize) -> Self {

@@ -2,7 +2,8 @@
 //! - `pipeline.config`: the resolved config;
 //! - `variables.safetensors`: the variables under EasyRec's names;
 //! - `assets/`: vocabulary files that the config names;
-//! - `manifest.json`: versions, data fingerprints, and golden rows with their scores.
+//! - `manifest.json`: versions, data fingerprints, and golden rows with their scores;
+//! - `calibration.json`, if it was calibrated (see [`Calibration`](crate::Calibration)).
 //!
 //! A directory is written aside, synced and renamed, so that there is never half a model. [`pack`](crate::pack) makes one file of it.
 
@@ -16,6 +17,7 @@ use rankmill_data::{InputFile, KeptColumn, Origin, RawRows};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::CALIBRATION_FILE;
 use crate::model::Output;
 use crate::packed::Files;
 use crate::parameters::{Parameter, Parameters};
@@ -242,6 +244,8 @@ pub struct Bundle {
     pub parameters: Parameters,
     /// What it says about itself.
     pub manifest: Manifest,
+    /// The text of its calibration, if it has one.
+    pub(crate) calibration: Option<String>,
 }
 
 impl Bundle {
@@ -271,7 +275,8 @@ impl Bundle {
             return Err(BundleError::damaged(&file, "its content is not what was written: the checksum in the manifest differs"));
         }
         let parameters = Parameters { entries: tensors(&bytes, &file)? };
-        Ok(Bundle { path, pipeline, parameters, manifest })
+        let calibration = files.read_text_if_there(CALIBRATION_FILE)?;
+        Ok(Bundle { path, pipeline, parameters, manifest, calibration })
     }
 }
 

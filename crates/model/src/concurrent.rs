@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use rankmill_config::Pipeline;
-use rankmill_data::{DataError, FeatureCounts, FieldNames, FieldRows, RawRows, Rule, ScoringField};
+use rankmill_data::{DataError, FeatureBatch, FeatureCounts, FieldNames, FieldRows, RawRows, Rule, ScoringField};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 
 use crate::bundle::{BundleError, VARIABLES_FILE, locate};
 use crate::predictor::{Predictor, Scores};
+use crate::sharing::{LEAST_ROWS, Plans, Sharing};
 
 /// Rows scored at once: the buffers of an executor stay as large as its largest batch was.
 const ROWS_AT_ONCE: usize = 1024;
@@ -47,12 +48,14 @@ pub struct ConcurrentPredictor {
     outputs: Vec<OutputSpec>,
     slots: Vec<Mutex<Slot>>,
     next: AtomicUsize,
+    sharing: Sharing,
 }
 
 /// What one thread at a time uses.
 struct Slot {
     predictor: Predictor,
     raw: RawRows,
+    plans: Plans,
 }
 
 /// An output of a model.
@@ -137,13 +140,20 @@ impl ConcurrentPredictor {
         let mut slots = Vec::with_capacity(threads);
         for _ in 1..threads {
             let predictor = predictor.another(single_thread(directory)?)?;
-            slots.push(Mutex::new(Slot { predictor, raw: raw.clone() }));
+            slots.push(Mutex::new(Slot { predictor, raw: raw.clone(), plans: Plans::default() }));
         }
-        slots.push(Mutex::new(Slot { predictor, raw }));
+        slots.push(Mutex::new(Slot { predictor, raw, plans: Plans::default() }));
 
         let fields = Arc::new(FieldNames::new(names));
         let next = AtomicUsize::new(0);
-        Ok(ConcurrentPredictor { pipeline, global_step, fields, scoring_fields, feature_names, outputs, slots, next })
+        let sharing = Sharing::default();
+        Ok(ConcurrentPredictor { pipeline, global_step, fields, scoring_fields, feature_names, outputs, slots, next, sharing })
+    }
+
+    /// The same with or without work that rows share. Scores do not depend on it.
+    #[must_use]
+    pub fn with_sharing(self, sharing: Sharing) -> ConcurrentPredictor {
+        ConcurrentPredictor { sharing, ..self }
     }
 
     /// The config.
@@ -216,47 +226,78 @@ impl ConcurrentPredictor {
     }
 
     fn score_in(&self, slot: &mut Slot, parts: &[Part<'_>]) -> Result<ScoredParts, DataError> {
-        let Slot { predictor, raw } = slot;
         let empty = |spec: &OutputSpec| OutputValues { name: spec.name.clone(), width: spec.width, values: Vec::new() };
         let mut scored = ScoredParts { outputs: self.outputs.iter().map(empty).collect(), ..ScoredParts::default() };
-        raw.clear();
+        slot.raw.clear();
         for part in parts {
+            if self.sharing == Sharing::Auto && part.range.len() >= LEAST_ROWS && score_sharing(slot, part, &mut scored)? {
+                continue;
+            }
             let mut start = part.range.start;
             while start < part.range.end {
-                let end = part.range.end.min(start + ROWS_AT_A_TIME.min(ROWS_AT_ONCE - raw.rows()));
-                part.rows.append_to(start..end, raw).map_err(too_large)?;
+                let end = part.range.end.min(start + ROWS_AT_A_TIME.min(ROWS_AT_ONCE - slot.raw.rows()));
+                part.rows.append_to(start..end, &mut slot.raw).map_err(too_large)?;
                 start = end;
-                if raw.rows() == ROWS_AT_ONCE || raw.memory() > BYTES_AT_ONCE {
-                    score_batch(predictor, raw, &mut scored)?;
+                if slot.raw.rows() == ROWS_AT_ONCE || slot.raw.memory() > BYTES_AT_ONCE {
+                    score_batch(slot, &mut scored)?;
                 }
             }
         }
-        if raw.rows() > 0 {
-            score_batch(predictor, raw, &mut scored)?;
+        if slot.raw.rows() > 0 {
+            score_batch(slot, &mut scored)?;
         }
         Ok(scored)
     }
 }
 
-fn score_batch(predictor: &mut Predictor, raw: &mut RawRows, scored: &mut ScoredParts) -> Result<(), DataError> {
+/// Scores a part of which some fields are equal in all rows; false if it was not done, because there are none, or because a row breaks a rule
+/// and the first one is to be found.
+fn score_sharing(slot: &mut Slot, part: &Part<'_>, scored: &mut ScoredParts) -> Result<bool, DataError> {
+    if part.range.len() > ROWS_AT_ONCE || part.rows.text_bytes() > BYTES_AT_ONCE {
+        return Ok(false);
+    }
+    let started = Instant::now();
+    let equal = part.rows.equal_fields(part.range.clone());
+    let Some(plan) = slot.plans.find(&slot.predictor, &equal, &slot.raw) else { return Ok(false) };
+    let Ok(batches) = plan.batches(part.rows, part.range.clone()) else { return Ok(false) };
+    let transformed = Instant::now();
+    let scores = plan.score(&slot.predictor, &batches);
+    let done = Instant::now();
+    // What waits comes first.
+    if slot.raw.rows() > 0 {
+        score_batch(slot, scored)?;
+    }
+    append_scores(scores, &mut scored.outputs);
+    scored.note(&batches.own, transformed - started, done - transformed);
+    Ok(true)
+}
+
+fn score_batch(slot: &mut Slot, scored: &mut ScoredParts) -> Result<(), DataError> {
+    let Slot { predictor, raw, .. } = slot;
     let started = Instant::now();
     let batch = predictor.features.transform(raw);
     raw.clear();
     let batch = batch?;
     let transformed = Instant::now();
-    let scores = predictor.score(&batch);
-    append_scores(scores, &mut scored.outputs);
-    scored.feature_time += transformed - started;
-    scored.graph_time += transformed.elapsed();
-    scored.features.resize(batch.observed.features.len(), FeatureCounts::default());
-    for (sum, counts) in scored.features.iter_mut().zip(&batch.observed.features) {
-        sum.missing += counts.missing;
-        sum.out_of_range += counts.out_of_range;
-    }
+    append_scores(predictor.score(&batch), &mut scored.outputs);
+    scored.note(&batch, transformed - started, transformed.elapsed());
     Ok(())
 }
 
-fn too_large(rule: Rule) -> DataError {
+impl ScoredParts {
+    /// Counts a batch and what it took.
+    fn note(&mut self, batch: &FeatureBatch, feature_time: Duration, graph_time: Duration) {
+        self.feature_time += feature_time;
+        self.graph_time += graph_time;
+        self.features.resize(batch.observed.features.len(), FeatureCounts::default());
+        for (sum, counts) in self.features.iter_mut().zip(&batch.observed.features) {
+            sum.missing += counts.missing;
+            sum.out_of_range += counts.out_of_range;
+        }
+    }
+}
+
+pub(crate) fn too_large(rule: Rule) -> DataError {
     DataError::file(SOURCE, rule)
 }
 

@@ -149,6 +149,11 @@ impl FeedPlan {
         inputs
     }
 
+    /// The id columns that are made.
+    pub(crate) fn id_count(&self) -> usize {
+        self.ids.len()
+    }
+
     fn place(&self, axis: Axis) -> usize {
         self.axes.iter().position(|known| known.axis == axis).expect("the axis is one of this plan")
     }

@@ -2,6 +2,7 @@
 
 mod backbone;
 pub mod bundle;
+pub mod calibration;
 mod concurrent;
 mod feed;
 mod feed_sequences;
@@ -19,11 +20,13 @@ mod predictions;
 mod predictor;
 mod sequence_features;
 mod sequences;
+mod sharing;
 mod target_attention;
 mod tasks;
 mod tensor;
 
 pub use backbone::BlockOutput;
+pub use calibration::Calibration;
 pub use concurrent::{ConcurrentPredictor, OutputSpec, OutputValues, Part, ScoredParts};
 pub use feed::{BatchFeed, BatchKeys, KeyColumn, KeyForm, input_names};
 pub use feed_sequences::{FedSequences, FeedPlan};
@@ -31,4 +34,5 @@ pub use model::{Model, Output, Purpose, Training};
 pub use packed::pack;
 pub use parameters::{Parameter, ParameterError, Parameters};
 pub use predictor::{Predictor, Scorer, Scores};
+pub use sharing::Sharing;
 pub use tasks::{Predicts, Task};

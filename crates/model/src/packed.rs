@@ -12,6 +12,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::bundle::{Bundle, BundleError, CONFIG_FILE, MANIFEST_FILE, VARIABLES_FILE, feature_configs};
+use crate::calibration::CALIBRATION_FILE;
 
 /// Where the variables begin: at a multiple of this many bytes.
 const PAGE: u16 = 4096;
@@ -54,6 +55,15 @@ impl Files {
         String::from_utf8(self.read(name)?).map_err(|error| BundleError::damaged(&path, error))
     }
 
+    /// The content of a text that need not be there.
+    pub(crate) fn read_text_if_there(&mut self, name: &str) -> Result<Option<String>, BundleError> {
+        match self.read_text(name) {
+            Ok(text) => Ok(Some(text)),
+            Err(BundleError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn with<T>(&mut self, name: &str, read: impl FnOnce(&mut dyn Read) -> io::Result<T>) -> io::Result<T> {
         match self {
             Files::Directory(path) => read(&mut File::open(path.join(name))?),
@@ -68,7 +78,7 @@ impl Files {
 /// If there is no bundle, it is damaged, a vocabulary is not UTF-8, or the file system refuses. A file that was there before is then
 /// untouched.
 pub fn pack(model: &Path, file: &Path) -> Result<u64, BundleError> {
-    let Bundle { path, pipeline, .. } = Bundle::open(model)?;
+    let Bundle { path, pipeline, calibration, .. } = Bundle::open(model)?;
     let mut files = if path.is_dir() { Files::Directory(path) } else { Files::packed(&path)? };
     let config = with_vocabularies(pipeline)?.to_text();
     let mut aside = AsideFile::create(file).map_err(BundleError::io(file))?;
@@ -79,6 +89,10 @@ pub fn pack(model: &Path, file: &Path) -> Result<u64, BundleError> {
         archive.write_all(config.as_bytes())?;
         archive.start_file(MANIFEST_FILE, stored)?;
         files.with(MANIFEST_FILE, |source| io::copy(source, &mut archive))?;
+        if let Some(text) = &calibration {
+            archive.start_file(CALIBRATION_FILE, stored)?;
+            archive.write_all(text.as_bytes())?;
+        }
         archive.start_file(VARIABLES_FILE, stored.with_alignment(PAGE))?;
         files.with(VARIABLES_FILE, |source| io::copy(source, &mut archive))?;
         archive.finish().map(|_| ()).map_err(io::Error::from)

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::{FeatureBatch, FeatureSet};
-use rankmill_graph::{Executor, Value, Weights};
+use rankmill_graph::{EqualInputs, Executor, Feed, SharedExecutor, Value, Weights};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 use rankmill_kernels::view::MatRef;
 
 use crate::bundle::{Bundle, BundleError, VARIABLES_FILE};
+use crate::calibration::{CALIBRATION_FILE, Calibration};
 use crate::feed::{BatchFeed, BatchKeys};
 use crate::model::{Model, Output, Purpose};
 use crate::parameters::{ParameterError, Parameters};
@@ -141,6 +142,9 @@ pub struct Predictor {
     /// What turns rows into batches.
     pub features: FeatureSet,
     parameters: Arc<Parameters>,
+    calibration: Option<Arc<Calibration>>,
+    /// The predictions, the calibrated ones last.
+    outputs: Vec<Output>,
     /// Steps it was trained for.
     pub global_step: u64,
     scorer: Scorer,
@@ -158,11 +162,22 @@ impl Predictor {
         let features = FeatureSet::new(&bundle.pipeline).map_err(BundleError::Config)?;
         let mut scorer =
             Scorer::new(&bundle.pipeline, &features, Purpose::Prediction, pool, Precision::F32).map_err(BundleError::Config)?;
-        let Bundle { pipeline, parameters, manifest, path } = bundle;
+        let Bundle { pipeline, parameters, manifest, path, calibration } = bundle;
         scorer.with(&parameters).map_err(|error| BundleError::damaged(&path.join(VARIABLES_FILE), error))?;
         let global_step = manifest.global_step;
         let parameters = Arc::new(parameters);
-        let mut predictor = Predictor { pipeline, features, parameters, global_step, scorer, weights: Weights::Changed };
+        let mut outputs = scorer.outputs().to_vec();
+        let calibration = match calibration {
+            Some(text) => Some(Arc::new(Calibration::read(&text, &path.join(CALIBRATION_FILE), &outputs)?)),
+            None => None,
+        };
+        outputs.extend(calibration.iter().flat_map(|calibration| &calibration.outputs).map(|calibrated| {
+            let source =
+                scorer.outputs().iter().find(|output| output.name == calibrated.source).expect("it was looked for when it was read");
+            Output { name: calibrated.name(), ..source.clone() }
+        }));
+        let weights = Weights::Changed;
+        let mut predictor = Predictor { pipeline, features, parameters, calibration, outputs, global_step, scorer, weights };
         manifest.verify(&mut predictor, &path)?;
         Ok(predictor)
     }
@@ -178,9 +193,14 @@ impl Predictor {
         Ok(Predictor { scorer: Scorer { sources, ..scorer }, weights: Weights::Changed, ..self })
     }
 
-    /// The predictions, in the order of [`Scores::columns`].
+    /// The predictions, in the order of [`Scores::columns`]; calibrated probabilities, which are not in the graph, come last.
     pub fn outputs(&self) -> &[Output] {
-        self.scorer.outputs()
+        &self.outputs
+    }
+
+    /// How its probabilities are calibrated, if they are.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.calibration.as_deref()
     }
 
     /// The inference graph.
@@ -199,10 +219,44 @@ impl Predictor {
             pipeline: self.pipeline.clone(),
             features: self.features.clone(),
             parameters: Arc::clone(&self.parameters),
+            calibration: self.calibration.clone(),
+            outputs: self.outputs.clone(),
             global_step: self.global_step,
             scorer: Scorer { sources: self.scorer.sources.clone(), ..scorer },
             weights: Weights::Changed,
         })
+    }
+
+    /// A plan of the graph for batches whose inputs `equal` have equal rows, if that shares any work.
+    pub(crate) fn shared(&self, equal: &EqualInputs) -> Option<SharedExecutor> {
+        let Scorer { model, precision, .. } = &self.scorer;
+        SharedExecutor::new(&model.graph, &model.output_values(), equal, *precision)
+    }
+
+    /// Scores a batch by such a plan; `common` has what is equal in its first row. `has_run` says whether the plan scored before.
+    pub(crate) fn score_shared(&self, plan: &mut SharedExecutor, has_run: bool, common: &FeatureBatch, all: &FeatureBatch) -> Scores {
+        let Scorer { model, sources, pool, .. } = &self.scorer;
+        let views: Vec<MatRef<'_>> = sources.iter().map(|source| source.view(&self.parameters)).collect();
+        let weights = if has_run { Weights::Unchanged } else { Weights::Changed };
+        let keys = BatchKeys::new(&[], all);
+        let [first, rest] = [common, all].map(|batch| model.feed.sequences(batch));
+        // Axes are as long as in a batch with all columns; a column that is empty in one of the two makes none longer.
+        let lengths: Vec<usize> = first.lengths().iter().zip(rest.lengths()).map(|(a, b)| *a.max(b)).collect();
+        let [first, rest] = [(common, &first), (all, &rest)].map(|(batch, sequences)| BatchFeed::new(batch, &keys, sequences, 0));
+        let [first, rest] = [&first, &rest].map(|feed| Feed { lengths: &lengths, ..feed.feed() });
+        plan.run(&views, weights, &first, &rest, pool);
+        let columns = model.outputs.iter().map(|output| plan.value(output.value).to_vec()).collect();
+        self.calibrated(Scores { columns, losses: Vec::new() })
+    }
+
+    /// The scores with the calibrated ones.
+    fn calibrated(&self, mut scores: Scores) -> Scores {
+        for calibrated in self.calibration.iter().flat_map(|calibration| &calibration.outputs) {
+            let place = self.outputs.iter().position(|output| output.name == calibrated.source);
+            let column = scores.column(place).iter().map(|probability| calibrated.curve.apply(*probability)).collect();
+            scores.columns.push(column);
+        }
+        scores
     }
 
     /// The variables.
@@ -213,6 +267,7 @@ impl Predictor {
     /// Scores a batch.
     pub fn score(&mut self, batch: &FeatureBatch) -> Scores {
         let weights = std::mem::replace(&mut self.weights, Weights::Unchanged);
-        self.scorer.score(&self.parameters, weights, batch)
+        let scores = self.scorer.score(&self.parameters, weights, batch);
+        self.calibrated(scores)
     }
 }

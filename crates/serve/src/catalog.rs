@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rankmill_model::bundle::{self, BundleError, Manifest};
+use rankmill_model::calibration::CALIBRATION_FILE;
 
 /// A version on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub(crate) struct Found {
 
 /// What changes when a directory gets another content, or while it is still being copied: times and sizes of its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp([Option<(SystemTime, u64)>; 3]);
+pub(crate) struct Stamp([Option<(SystemTime, u64)>; 4]);
 
 /// The versions in `directory`: its own if it is a bundle, packed or not, its checkpoints if it is a model directory, or else its subdirectories that
 /// have numbers as names. A directory that is not complete yet is none.
@@ -49,9 +50,10 @@ fn stamp(bundle: &Path) -> Option<Stamp> {
         Some((metadata.modified().ok()?, metadata.len()))
     };
     if bundle.is_file() {
-        return Some(Stamp([of_file(bundle), None, None]));
+        return Some(Stamp([of_file(bundle), None, None, None]));
     }
-    let stamp = [bundle::MANIFEST_FILE, bundle::CONFIG_FILE, bundle::VARIABLES_FILE].map(|name| of_file(&bundle.join(name)));
+    let files = [bundle::MANIFEST_FILE, bundle::CONFIG_FILE, bundle::VARIABLES_FILE, CALIBRATION_FILE];
+    let stamp = files.map(|name| of_file(&bundle.join(name)));
     stamp[0].is_some().then_some(Stamp(stamp))
 }
 

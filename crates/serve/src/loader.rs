@@ -9,7 +9,7 @@ use std::time::Instant;
 use rankmill_config::proto::dataset_config::FieldType;
 use rankmill_kernels::gemm::Precision;
 use rankmill_model::bundle::BundleError;
-use rankmill_model::{ConcurrentPredictor, Part};
+use rankmill_model::{ConcurrentPredictor, Part, Sharing};
 
 use crate::catalog::{self, Found, Stamp};
 use crate::metrics::Metrics;
@@ -25,6 +25,7 @@ pub(crate) struct Loader {
     pub(crate) settings: Vec<ModelSettings>,
     pub(crate) threads: NonZeroUsize,
     pub(crate) precision: Precision,
+    pub(crate) sharing: Sharing,
     /// What could not be loaded, so that it is not tried again until it changes.
     pub(crate) refused: BTreeMap<(String, u64), (Stamp, String)>,
 }
@@ -150,7 +151,10 @@ impl Loader {
 
     fn load_now(&self, settings: &ModelSettings, number: u64, found: &Found) -> Result<Version, BundleError> {
         let predictor = ConcurrentPredictor::load_with_precision(&found.path, self.threads, self.precision)?;
+        // Rows that are made up are all equal, and should go through the whole graph.
+        let predictor = predictor.with_sharing(Sharing::Off);
         warm_up(&predictor);
+        let predictor = predictor.with_sharing(self.sharing);
         let metrics = self.metrics.version(&settings.name, number, predictor.outputs(), predictor.feature_names());
         let schema = Schema::new(&predictor);
         let statistics = Statistics::default();

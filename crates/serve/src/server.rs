@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rankmill_kernels::gemm::Precision;
+use rankmill_model::Sharing;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
@@ -84,6 +85,8 @@ pub struct ServeOptions {
     pub threads: NonZeroUsize,
     /// Precision of the factors of products.
     pub precision: Precision,
+    /// Whether what is equal in all rows of a request is computed once.
+    pub sharing: Sharing,
     /// How requests are put together.
     pub batching: Batching,
     /// What requests may be.
@@ -108,6 +111,7 @@ impl Default for ServeOptions {
             addresses: vec![SocketAddr::from(([127, 0, 0, 1], 8000)), SocketAddr::from(([127, 0, 0, 1], 8001))],
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             precision: Precision::F32,
+            sharing: Sharing::Auto,
             batching: Batching::default(),
             limits: Limits::default(),
             reload: Some(Duration::from_secs(1)),
@@ -178,7 +182,7 @@ impl Server {
         let tls = tls.map(Arc::new);
         let metrics = Arc::new(Metrics::new());
         let registry = Arc::new(Registry::new(&settings, Arc::clone(&metrics)));
-        let ServeOptions { threads, precision, batching, limits, .. } = options.clone();
+        let ServeOptions { threads, precision, sharing, batching, limits, .. } = options.clone();
         let engine = Engine::start(threads, batching, limits.clone(), Arc::clone(&metrics)).map_err(StartError::System)?;
         let (registry_of_app, metrics_of_app) = (Arc::clone(&registry), Arc::clone(&metrics));
         let app = Arc::new(App {
@@ -203,7 +207,7 @@ impl Server {
             drain_time: options.drain_time,
         };
         server.listen(&options.addresses, tls.as_ref())?;
-        let mut loader = Loader { registry, metrics, settings, threads, precision, refused: BTreeMap::new() };
+        let mut loader = Loader { registry, metrics, settings, threads, precision, sharing, refused: BTreeMap::new() };
         if let Some(unserved) = loader.refresh().into_iter().next() {
             return Err(StartError::Unserved { name: unserved.name, reason: unserved.reason });
         }

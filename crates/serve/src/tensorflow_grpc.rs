@@ -118,12 +118,12 @@ fn typed(tensor: &TensorProto) -> Texts {
     let mut texts = Texts::default();
     tensor.float_val.iter().for_each(|value| texts.add_f32(*value));
     tensor.double_val.iter().for_each(|value| texts.add_f64(*value));
-    tensor.int_val.iter().for_each(|value| texts.add_whole(value));
+    tensor.int_val.iter().for_each(|value| texts.add_whole(*value));
     tensor.string_val.iter().for_each(|value| texts.add_text(value));
-    tensor.int64_val.iter().for_each(|value| texts.add_whole(value));
+    tensor.int64_val.iter().for_each(|value| texts.add_whole(*value));
     tensor.bool_val.iter().for_each(|value| texts.add_bool(*value));
-    tensor.uint32_val.iter().for_each(|value| texts.add_whole(value));
-    tensor.uint64_val.iter().for_each(|value| texts.add_whole(value));
+    tensor.uint32_val.iter().for_each(|value| texts.add_whole(*value));
+    tensor.uint64_val.iter().for_each(|value| texts.add_whole(*value));
     texts
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Write;
 
+use rankmill_kernels::fingerprint::Decimal;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::limits::DEPTH;
@@ -67,9 +68,12 @@ impl Texts {
         self.add(|bytes| bytes.extend_from_slice(text));
     }
 
-    pub(crate) fn add_whole(&mut self, number: impl fmt::Display) {
+    pub(crate) fn add_whole(&mut self, number: impl TryInto<i64> + fmt::Display + Copy) {
         self.kinds.whole_numbers = true;
-        self.add(|bytes| write_display(number, bytes));
+        self.add(|bytes| match number.try_into() {
+            Ok(number) => bytes.extend_from_slice(Decimal::new(number).as_bytes()),
+            Err(_) => write_display(number, bytes),
+        });
     }
 
     pub(crate) fn add_f32(&mut self, number: f32) {

@@ -1,5 +1,6 @@
 //! The subcommands.
 
+pub(crate) mod calibrate;
 pub(crate) mod check;
 pub(crate) mod data;
 pub(crate) mod demo;
@@ -20,6 +21,7 @@ pub(crate) fn run(command: &Command, output: &Output) -> anyhow::Result<Outcome>
         Command::Check(arguments) => check::run(arguments, output),
         Command::Data(command) => data::run(command, output),
         Command::Train(arguments) => train::run(arguments, output),
+        Command::Calibrate(arguments) => calibrate::run(arguments, output),
         Command::Eval(arguments) => eval::run(arguments, output),
         Command::Predict(arguments) => predict::run(arguments, output),
         Command::Export(arguments) => export::run(arguments, output),

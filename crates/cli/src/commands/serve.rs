@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use rankmill_model::Sharing;
 use rankmill_serve::{Batching, Limits, ModelSettings, ServeOptions, Server, TlsFiles};
 use serde::Serialize;
 use tracing_subscriber::filter::LevelFilter;
@@ -80,6 +81,20 @@ struct BatchingArgs {
     /// and small.
     #[arg(long, value_name = "MICROSECONDS", default_value = "0")]
     max_batch_delay: u64,
+    /// Work that rows of a request share: `auto` computes what follows from fields that are equal in all its rows once, `off` computes
+    /// every row by itself. Scores are the same.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    sharing: SharingChoice,
+}
+
+/// Whether rows share work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum SharingChoice {
+    /// Where fields are equal.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// What requests may be.
@@ -185,6 +200,10 @@ fn options(arguments: &ServeArgs) -> anyhow::Result<ServeOptions> {
         addresses: vec![arguments.http, arguments.grpc],
         threads: arguments.threads.unwrap_or(defaults.threads),
         precision: arguments.precision.precision.supported()?,
+        sharing: match arguments.batching.sharing {
+            SharingChoice::Auto => Sharing::Auto,
+            SharingChoice::Off => Sharing::Off,
+        },
         batching: Batching {
             rows: arguments.batching.max_batch_rows.get(),
             delay: Duration::from_micros(arguments.batching.max_batch_delay),

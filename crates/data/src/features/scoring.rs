@@ -27,12 +27,41 @@ impl FeatureSet {
         self.key_names.clear();
         self.keys.clear();
         self.on_error = OnError::Stop;
+        self.hide_unread();
+        self
+    }
+
+    /// The same with some of the features, in their order, and for scoring as [`FeatureSet::for_scoring`] has it.
+    ///
+    /// # Panics
+    /// If there is not a choice for each feature.
+    #[must_use]
+    pub fn only(&self, chosen: &[bool]) -> FeatureSet {
+        assert_eq!(chosen.len(), self.features.len(), "a choice for each feature");
+        let mut some = self.clone().for_scoring();
+        let mut choices = chosen.iter();
+        some.specs.retain(|_| choices.next() == Some(&true));
+        let mut choices = chosen.iter();
+        some.features.retain(|_| choices.next() == Some(&true));
+        some.hide_unread();
+        some
+    }
+
+    /// The places of the fields that a feature reads.
+    ///
+    /// # Panics
+    /// If there is no such feature.
+    #[must_use]
+    pub fn fields_of(&self, feature: usize) -> &[usize] {
+        &self.features[feature].inputs
+    }
+
+    fn hide_unread(&mut self) {
         let read: Vec<bool> = self.scoring_fields().iter().map(|field| field.is_read).collect();
         for (field, _) in self.fields.iter_mut().zip(read).filter(|(_, is_read)| !is_read) {
             // Texts are never parsed.
             field.kind = FieldType::String;
         }
-        self
     }
 
     /// The input fields, in the order of `data_config.input_fields`.

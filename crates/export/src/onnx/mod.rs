@@ -122,7 +122,7 @@ pub fn export(predictor: &Predictor, path: &Path, weights: Weights) -> Result<Ex
 
 /// The nodes of a model.
 fn onnx_graph(predictor: &Predictor) -> Result<OnnxGraph, NoForms> {
-    let outputs: Vec<_> = predictor.outputs().iter().map(|output| (output.name.as_str(), output.value)).collect();
+    let outputs: Vec<_> = predictor.model().outputs.iter().map(|output| (output.name.as_str(), output.value)).collect();
     OnnxGraph::new(&predictor.model().graph, &input_names(&predictor.features, &predictor.model().feed), &outputs)
 }
 

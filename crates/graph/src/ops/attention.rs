@@ -180,6 +180,10 @@ impl Op for Attention {
         Ok(inputs[0].with_dims(&inputs[2].dims))
     }
 
+    fn depends_on_place(&self) -> bool {
+        self.dropout.is_some()
+    }
+
     fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], first_row: usize, mut output: MatMut<'_>) {
         output.fill(0.0);
         let lengths = self.lengths(context);

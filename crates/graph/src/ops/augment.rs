@@ -118,6 +118,10 @@ impl Op for Augment {
         Ok(inputs[0].clone())
     }
 
+    fn depends_on_place(&self) -> bool {
+        true
+    }
+
     fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], first_row: usize, mut output: MatMut<'_>) {
         let length = context.length(Some(self.0.axis));
         let mask = inputs[2].as_slice().expect("tensors without batch rows are contiguous");
@@ -160,6 +164,10 @@ impl Op for AugmentGradient {
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
         self.0.check(inputs)?;
         Ok(inputs[0].clone())
+    }
+
+    fn depends_on_place(&self) -> bool {
+        true
     }
 
     fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], first_row: usize, mut output: MatMut<'_>) {
@@ -225,6 +233,10 @@ impl Op for AugmentedLengths {
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
         if *inputs[0] == Shape::batch(&[1]) { Ok(inputs[0].clone()) } else { Err("lengths are a column".to_owned()) }
+    }
+
+    fn depends_on_place(&self) -> bool {
+        true
     }
 
     fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], first_row: usize, mut output: MatMut<'_>) {

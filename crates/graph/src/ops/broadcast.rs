@@ -39,6 +39,9 @@ impl Op for RepeatRow {
         let rows = Shape { batch: true, axis: self.axis, dims: Vec::new() };
         Ok(rows.with_dims(if inputs[0].dims.is_empty() { &[1] } else { &inputs[0].dims }))
     }
+    fn depends_on_place(&self) -> bool {
+        self.scaling == Scaling::InverseRows
+    }
     fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
         let factor = match self.scaling {
             Scaling::One => 1.0,

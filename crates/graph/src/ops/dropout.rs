@@ -54,6 +54,10 @@ impl Op for Dropout {
         Ok(inputs[0].clone())
     }
 
+    fn depends_on_place(&self) -> bool {
+        true
+    }
+
     fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], first_row: usize, mut output: MatMut<'_>) {
         let kept = 1.0 / (1.0 - self.rate);
         let threshold = threshold(self.rate);
@@ -90,6 +94,10 @@ impl Op for DropWhole {
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
         checked_rate(self.rate)?;
         Ok(inputs[0].clone())
+    }
+
+    fn depends_on_place(&self) -> bool {
+        true
     }
 
     fn forward(&self, context: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {

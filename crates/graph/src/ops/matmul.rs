@@ -52,19 +52,23 @@ impl MatMul {
 impl Epilogue {
     /// The same for the kernels, for some columns of the product; `inputs` are those of all of it.
     fn of<'a>(self, inputs: &[MatRef<'a>], columns: Range<usize>) -> gemm::Epilogue<'a> {
-        let third = || inputs[2].cols_range(columns.start, columns.len());
-        let bias = match self {
-            Epilogue::Bias | Epilogue::BiasRelu => Some(third().row(0)),
-            Epilogue::None | Epilogue::Relu | Epilogue::Accumulate | Epilogue::Gate => None,
-        };
-        let gate = (self == Epilogue::Gate).then(third);
-        let relu = matches!(self, Epilogue::Relu | Epilogue::BiasRelu);
-        gemm::Epilogue { accumulate: self == Epilogue::Accumulate, bias, relu, gate }
+        kernel_epilogue(self, inputs.get(2).map(|third| third.cols_range(columns.start, columns.len())))
     }
 
     fn in_place(self) -> Option<usize> {
         (self == Epilogue::Accumulate).then_some(2)
     }
+}
+
+/// An epilogue as the kernels take it, with the input that it reads besides the factors.
+pub(crate) fn kernel_epilogue(epilogue: Epilogue, input: Option<MatRef<'_>>) -> gemm::Epilogue<'_> {
+    let bias = match epilogue {
+        Epilogue::Bias | Epilogue::BiasRelu => input.map(|bias| bias.row(0)),
+        Epilogue::None | Epilogue::Relu | Epilogue::Accumulate | Epilogue::Gate => None,
+    };
+    let gate = input.filter(|_| epilogue == Epilogue::Gate);
+    let relu = matches!(epilogue, Epilogue::Relu | Epilogue::BiasRelu);
+    gemm::Epilogue { accumulate: epilogue == Epilogue::Accumulate, bias, relu, gate }
 }
 
 impl MatMul {

@@ -29,6 +29,7 @@ pub mod loss;
 pub mod matmul;
 pub mod pairs;
 pub mod pairwise;
+pub(crate) mod parted_product;
 pub mod penalty;
 pub mod per_field;
 pub mod positions;

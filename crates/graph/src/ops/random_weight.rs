@@ -30,6 +30,10 @@ impl Op for RandomWeight {
         if self.index < self.count { Ok(Shape::fixed(&[])) } else { Err(format!("there are {} weights", self.count)) }
     }
 
+    fn depends_on_place(&self) -> bool {
+        true
+    }
+
     fn forward(&self, context: &Context<'_>, _: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
         let exponentials: Vec<f64> = (0..self.count).map(|i| normal(context.seed, i as u64).exp()).collect();
         output.fill((exponentials[self.index] / exponentials.iter().sum::<f64>()) as f32);

@@ -93,10 +93,10 @@ pub(super) fn weight_gradient(mut out: MatMut<'_>, x: MatRef<'_>, dy: MatRef<'_>
                 let col = i * PANEL;
                 pair_rows(panel, dy.cols_range(col, (dy.cols() - col).min(PANEL)));
             }
-            let extent = Extent { rows: out.rows(), cols: out.cols(), depth };
+            let extent = Extent { rows: out.rows(), cols: out.cols(), depth, before: 0 };
             let operand = x86::Left { data: left.as_ptr(), row: 1, step: x.cols() };
             let finish = Finish { accumulate: first > 0, ..Finish::NONE };
-            let target = Target { stride: out.stride(), data: out.as_mut_ptr(), finish };
+            let target = Target { stride: out.stride(), data: out.as_mut_ptr(), start: std::ptr::null(), finish };
             // SAFETY: `supported` saw the instructions; `gemm::weight_gradient` compared the shapes, and both operands were filled
             // for this piece.
             unsafe { x86::multiply(extent, operand, right.as_ptr(), pairs * PANEL, target) };

@@ -90,13 +90,65 @@ impl Epilogue<'_> {
 ///
 /// # Panics
 /// If the shapes do not fit, or the weights are packed for bfloat16 and the processor lacks it.
-pub fn product(mut out: MatMut<'_>, x: MatRef<'_>, weights: Packed<'_>, epilogue: Epilogue<'_>) {
-    let PackedShape { k, n, precision } = weights.shape;
-    assert_eq!((x.rows(), x.cols()), (out.rows(), k), "rows of the left operand");
+pub fn product(out: MatMut<'_>, x: MatRef<'_>, weights: Packed<'_>, epilogue: Epilogue<'_>) {
+    let whole = Factor { weights, first: 0, depth: weights.shape.k };
+    multiply_rows(out, x, whole, None, epilogue);
+}
+
+/// The sums of a product over the first columns of `x` alone: what [`product_rest`] starts from.
+///
+/// # Shapes
+/// `out` [M, N]; `x` [M, P], P at most [`LONGEST_START`]; `W` [K, N].
+///
+/// # Panics
+/// If the shapes do not fit, or the weights are packed for bfloat16.
+pub fn product_start(out: MatMut<'_>, x: MatRef<'_>, weights: Packed<'_>) {
+    multiply_rows(out, x, Factor::part(weights, 0, x.cols()), None, Epilogue::NONE);
+}
+
+/// The rest of a product of which [`product_start`] computed the sums over the first columns, which are the same in all rows: `out` has the
+/// bits that [`product`] would give it.
+///
+/// # Shapes
+/// `out` [M, N]; `x` [M, K - P]; `W` [K, N]; `start` [N].
+///
+/// # Panics
+/// As for [`product_start`].
+pub fn product_rest(out: MatMut<'_>, x: MatRef<'_>, weights: Packed<'_>, start: &[f32], epilogue: Epilogue<'_>) {
+    assert_eq!(start.len(), weights.shape.n, "length of the start");
+    assert!(x.cols() <= weights.shape.k, "columns of the left operand");
+    let first = weights.shape.k - x.cols();
+    multiply_rows(out, x, Factor::part(weights, first, x.cols()), Some(start), epilogue);
+}
+
+/// Most columns of [`product_start`]: sums over more are stored in between.
+pub const LONGEST_START: usize = DEPTH - 1;
+
+/// Rows of packed weights.
+struct Factor<'a> {
+    weights: Packed<'a>,
+    first: usize,
+    depth: usize,
+}
+
+impl<'a> Factor<'a> {
+    fn part(weights: Packed<'a>, first: usize, depth: usize) -> Factor<'a> {
+        let PackedShape { k, precision, .. } = weights.shape;
+        assert!(precision == Precision::F32, "pairs of bfloat16 are not parted");
+        assert!(first <= LONGEST_START && first + depth <= k, "rows {first}..{} of {k}", first + depth);
+        assert!(first > 0 || depth <= LONGEST_START, "the start has {depth} of {k} rows");
+        Factor { weights, first, depth }
+    }
+}
+
+fn multiply_rows(mut out: MatMut<'_>, x: MatRef<'_>, factor: Factor<'_>, start: Option<&[f32]>, epilogue: Epilogue<'_>) {
+    let Factor { weights, first, depth } = factor;
+    let PackedShape { n, precision, .. } = weights.shape;
+    assert_eq!((x.rows(), x.cols()), (out.rows(), depth), "rows of the left operand");
     assert_eq!(out.cols(), n, "columns of the output");
     assert!(epilogue.bias.is_none_or(|bias| bias.len() == n), "length of the bias");
     assert!(epilogue.gate.is_none_or(|gate| (gate.rows(), gate.cols()) == (out.rows(), n)), "shape of the gate");
-    let extent = Extent { rows: out.rows(), cols: n, depth: k };
+    let extent = Extent { rows: out.rows(), cols: n, depth, before: first };
     let finish = Finish {
         accumulate: epilogue.accumulate,
         bias: epilogue.bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
@@ -104,12 +156,13 @@ pub fn product(mut out: MatMut<'_>, x: MatRef<'_>, weights: Packed<'_>, epilogue
         gate: epilogue.gate.map_or(std::ptr::null(), |gate| gate.as_ptr()),
         gate_stride: epilogue.gate.map_or(0, |gate| gate.stride()),
     };
-    let target = Target { stride: out.stride(), data: out.as_mut_ptr(), finish };
+    let start = start.map_or(std::ptr::null(), <[f32]>::as_ptr);
+    let target = Target { stride: out.stride(), data: out.as_mut_ptr(), start, finish };
     match precision {
         Precision::F32 => {
             let left = Left { data: x.as_ptr(), row: x.stride(), step: 1 };
-            let right = Right { data: weights.data.as_ptr(), panel: weights.shape.panel_elements() };
-            // SAFETY: the shapes were compared above, and `Packed` holds whole panels.
+            let right = Right { data: weights.data.as_ptr().wrapping_add(first * PANEL), panel: weights.shape.panel_elements() };
+            // SAFETY: the shapes were compared above, and `Packed` holds whole panels, of which those rows are a part.
             unsafe { multiply(extent, left, right, target) }
         }
         Precision::Bf16 => bf16::product(extent, x, weights, target),
@@ -142,13 +195,13 @@ pub fn weight_gradient(mut out: MatMut<'_>, x: MatRef<'_>, dy: MatRef<'_>, preci
         while first < dy.rows() {
             let depth = DEPTH.min(dy.rows() - first);
             pack::panels_of_rows(scratch, dy.rows_range(first, depth));
-            let extent = Extent { rows: out.rows(), cols: out.cols(), depth };
+            let extent = Extent { rows: out.rows(), cols: out.cols(), depth, before: 0 };
             debug_assert_eq!(scratch.len(), panels * depth * PANEL);
             let piece = x.rows_range(first, depth);
             let left = Left { data: piece.as_ptr(), row: 1, step: x.stride() };
             let right = Right { data: scratch.as_ptr(), panel: depth * PANEL };
             let finish = Finish { accumulate: first > 0, ..Finish::NONE };
-            let target = Target { stride: out.stride(), data: out.as_mut_ptr(), finish };
+            let target = Target { stride: out.stride(), data: out.as_mut_ptr(), start: std::ptr::null(), finish };
             // SAFETY: the shapes were compared above, and `scratch` holds whole panels of this piece.
             unsafe { multiply_transposed(extent, left, right, target) }
             first += depth;
@@ -431,6 +484,34 @@ mod tests {
                         product(MatMut::new(&mut part, count, n), x.rows_range(first, count), weights, Epilogue::NONE);
                         assert!(part == whole[first * n..(first + count) * n], "n {n} k {k} {precision:?}: {count} rows from {first}");
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_product_in_two_parts_has_the_bits_of_the_whole() {
+        for (n, k) in [(2, 5), (16, 56), (64, 600), (112, 512), (130, 31), (40, 1100)] {
+            let rows = 37;
+            let (w, bias) = (numbers(k * n, 4), numbers(n, 5));
+            let shape = PackedShape { k, n, precision: Precision::F32 };
+            let data = packed(shape, MatRef::new(&w, k, n), Plain);
+            let weights = Packed::new(MatRef::new(&data, shape.panels(), shape.panel_elements()), shape);
+            for first in [1, 2, 16, k / 2, k - 1, LONGEST_START].into_iter().filter(|first| *first < k && *first <= LONGEST_START) {
+                let shared = numbers(first, 6);
+                let mut x = numbers(rows * k, 7);
+                x.chunks_exact_mut(k).for_each(|row| row[..first].copy_from_slice(&shared));
+                let x = MatRef::new(&x, rows, k);
+                let mut start = vec![7.0; n];
+                product_start(MatMut::new(&mut start, 1, n), MatRef::new(&shared, 1, first), weights);
+                for count in [1, 2, 8, 37] {
+                    let x = x.rows_range(0, count);
+                    let epilogue = Epilogue { bias: Some(&bias), relu: true, ..Epilogue::NONE };
+                    let (mut whole, mut parts) = (vec![0.0; count * n], vec![7.0; count * n]);
+                    product(MatMut::new(&mut whole, count, n), x, weights, epilogue);
+                    let rest = x.cols_range(first, k - first);
+                    product_rest(MatMut::new(&mut parts, count, n), rest, weights, &start, epilogue);
+                    assert!(whole == parts, "n {n} k {k}: {first} columns first, {count} rows");
                 }
             }
         }

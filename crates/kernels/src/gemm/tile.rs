@@ -27,6 +27,8 @@ pub(super) struct Right {
 pub(super) struct Target {
     pub(super) data: *mut f32,
     pub(super) stride: usize,
+    /// What the sums of each row start from; null for zeros.
+    pub(super) start: *const f32,
     pub(super) finish: Finish,
 }
 
@@ -37,12 +39,13 @@ impl Target {
     /// The row and the column are inside it or one past it.
     #[inline(always)]
     pub(super) unsafe fn from(self, row: usize, col: usize) -> Target {
-        // SAFETY: the caller's promise, for all three.
+        // SAFETY: the caller's promise, for all four.
         unsafe {
             let finish = self.finish;
             Target {
                 data: self.data.add(row * self.stride + col),
                 stride: self.stride,
+                start: if self.start.is_null() { self.start } else { self.start.add(col) },
                 finish: Finish {
                     bias: if finish.bias.is_null() { finish.bias } else { finish.bias.add(col) },
                     gate: if finish.gate.is_null() { finish.gate } else { finish.gate.add(row * finish.gate_stride + col) },
@@ -57,7 +60,8 @@ impl Target {
     pub(super) fn of_piece(self, first: bool, last: bool) -> Target {
         let before_last = Finish { accumulate: true, ..Finish::NONE };
         let finish = if last { self.finish } else { before_last };
-        Target { finish: Finish { accumulate: self.finish.accumulate || !first, ..finish }, ..self }
+        let start = if first { self.start } else { std::ptr::null() };
+        Target { start, finish: Finish { accumulate: self.finish.accumulate || !first, ..finish }, ..self }
     }
 }
 
@@ -67,6 +71,8 @@ pub(super) struct Extent {
     pub(super) rows: usize,
     pub(super) cols: usize,
     pub(super) depth: usize,
+    /// Steps along the inner dimension that lie before it, in what the sums start from.
+    pub(super) before: usize,
 }
 
 /// What happens to sums before they are stored.
@@ -126,8 +132,8 @@ impl Ahead {
 /// `out = left · right` for a left operand whose rows lie one after the other, as those of a batch do.
 ///
 /// # Safety
-/// The operands are readable and the target writable over `extent` (the right one in whole panels), the bias over its columns;
-/// the processor has the instruction set of `L` and the caller is compiled for it.
+/// The operands are readable and the target writable over `extent` (the right one in whole panels), the bias and the start over its
+/// columns; fewer than [`DEPTH`] steps lie before it; the processor has the instruction set of `L` and the caller is compiled for it.
 #[inline(always)]
 pub(super) unsafe fn multiply<L: Lanes>(extent: Extent, left: Left, right: Right, target: Target) {
     // Few rows: several panels at once, so that enough chains run side by side to hide the latency of an addition.
@@ -138,7 +144,8 @@ pub(super) unsafe fn multiply<L: Lanes>(extent: Extent, left: Left, right: Right
         let mut first = 0;
         // An empty inner dimension has one piece, too: sums of nothing are stored.
         loop {
-            let depth = DEPTH.min(extent.depth - first);
+            // A piece ends where it would if all sums began at the first step.
+            let depth = (DEPTH - (first + extent.before) % DEPTH).min(extent.depth - first);
             let last = first + depth == extent.depth;
             // SAFETY: `first` and `col` stay inside the operands, and `col` is the start of a panel.
             unsafe {
@@ -146,7 +153,7 @@ pub(super) unsafe fn multiply<L: Lanes>(extent: Extent, left: Left, right: Right
                 let left = Left { data: left.data.add(first * left.step), ..left };
                 let right = Right { data: right.data.add(col / PANEL * right.panel + first * PANEL), ..right };
                 let next = right.data.wrapping_add(right.panel);
-                let part = Extent { rows: extent.rows, cols, depth };
+                let part = Extent { rows: extent.rows, cols, depth, before: 0 };
                 let ahead = |strip: usize, _: usize| Ahead::of_panel(next, depth, strip);
                 strips::<L>(part, left, right, target, ahead);
             }
@@ -246,7 +253,7 @@ unsafe fn tile<L: Lanes, const R: usize, const C: usize>(
     // SAFETY: the caller's promises; the tile starts at a column from which `C` vectors stay inside the panels.
     unsafe {
         expect::<R>(target, C * L::WIDTH);
-        let mut sums = [[L::zero(); C]; R];
+        let mut sums = [start::<L, C>(target, cols); R];
         let (mut a, mut b) = (left.data, right.data);
         for p in 0..depth {
             if p % PER_LINE == 0 {
@@ -268,6 +275,29 @@ unsafe fn tile<L: Lanes, const R: usize, const C: usize>(
         store::<L, R, C>(&sums, target, cols);
     }
     cols
+}
+
+/// What the sums of every row of a tile start from.
+///
+/// # Safety
+/// The target's start is readable over `cols` columns, and the instruction set is there.
+#[inline(always)]
+unsafe fn start<L: Lanes, const C: usize>(target: Target, cols: usize) -> [L::Vector; C] {
+    // SAFETY: the caller's promises; incomplete vectors go through an array.
+    unsafe {
+        let mut vectors = [L::zero(); C];
+        if target.start.is_null() {
+            return vectors;
+        }
+        for (c, vector) in vectors.iter_mut().enumerate() {
+            let first = c * L::WIDTH;
+            let count = cols.saturating_sub(first).min(L::WIDTH);
+            let mut part = [0.0_f32; PANEL];
+            std::ptr::copy_nonoverlapping(target.start.wrapping_add(first), part.as_mut_ptr(), count);
+            *vector = L::load(part.as_ptr());
+        }
+        vectors
+    }
 }
 
 /// Brings the lines of the output, and of the gate, into the first-level cache while the sums are formed: they were last touched long

@@ -180,12 +180,16 @@ pub(super) async fn infer(State(app): State<Arc<App>>, target: Target, headers: 
     }
     let body = read(body, &headers, &app.limits).await?;
     let (head, binary) = split(&headers, &body)?;
-    let request: InferRequest = serde_json::from_slice(head).map_err(|error| crate::rows::json::not_json(&error))?;
-    let InferRequest { id, parameters, inputs, outputs } = request;
-    let wanted = wanted(&choice.version, parameters.as_ref(), outputs)?;
-    let parse = || tensors::rows(&choice.version.schema, &app.limits, &into_tensors(inputs, binary)?);
+    let (mut request_id, mut places) = (None, Vec::new());
+    let parse = || {
+        let request: InferRequest = serde_json::from_slice(head).map_err(|error| crate::rows::json::not_json(&error))?;
+        let InferRequest { id, parameters, inputs, outputs } = request;
+        places = wanted(&choice.version, parameters.as_ref(), outputs)?;
+        request_id = id;
+        tensors::rows(&choice.version.schema, &app.limits, &into_tensors(inputs, binary)?)
+    };
     let scores = app.score(&choice, parse).await?;
-    let response = app.timed(Stage::Encode, || respond(&choice.version, id.as_deref(), &wanted, &scores));
+    let response = app.timed(Stage::Encode, || respond(&choice.version, request_id.as_deref(), &places, &scores));
     Ok(of_version(&choice.version, response))
 }
 

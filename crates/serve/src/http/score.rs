@@ -197,10 +197,8 @@ pub(super) fn write_values(body: &mut Vec<u8>, output: &OutputValues, row: usize
         if i > 0 {
             body.push(b',');
         }
-        match value.is_finite() {
-            true => write!(body, "{value:?}")?,
-            false => body.extend_from_slice(b"null"),
-        }
+        // Not finite is null.
+        serde_json::to_writer(&mut *body, value)?;
     }
     if output.width > 1 {
         body.push(b']');

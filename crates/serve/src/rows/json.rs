@@ -23,12 +23,16 @@ pub(crate) struct JsonRows<'a> {
     /// What was wrong first; serde's own errors have no kind.
     problem: Option<ServeError>,
     texts: Texts,
+    /// The fields of the object before in the order of their names there: the next one as a rule has the same.
+    order: Vec<usize>,
+    /// How many fields of this object were read.
+    read: usize,
 }
 
 impl<'a> JsonRows<'a> {
     pub(crate) fn new(schema: &'a Schema, limits: &'a Limits) -> JsonRows<'a> {
         let rows = FieldRows::new(Arc::clone(&schema.names));
-        JsonRows { schema, limits, rows, context: Vec::new(), problem: None, texts: Texts::default() }
+        JsonRows { schema, limits, rows, context: Vec::new(), problem: None, texts: Texts::default(), order: Vec::new(), read: 0 }
     }
 
     /// The rows, with the context in all of them.
@@ -42,6 +46,22 @@ impl<'a> JsonRows<'a> {
     /// What to say of an error of serde's.
     pub(crate) fn explain(&mut self, error: &serde_json::Error, what: &str) -> ServeError {
         self.problem.take().unwrap_or_else(|| ServeError::invalid(format!("{what}: {error}")))
+    }
+
+    /// The place of the next field of an object.
+    fn place(&mut self, name: &str) -> Result<usize, ServeError> {
+        let expected = self.order.get(self.read).copied().filter(|place| self.schema.names.names()[*place] == name);
+        let place = match expected {
+            Some(place) => place,
+            None => {
+                let place = self.schema.place(name)?;
+                self.order.truncate(self.read);
+                self.order.push(place);
+                place
+            }
+        };
+        self.read += 1;
+        Ok(place)
     }
 
     fn fail<E: Error>(&mut self, error: ServeError) -> E {
@@ -155,6 +175,7 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
         if let Err(error) = self.0.limits.check_rows(row + 1) {
             return Err(self.0.fail(error));
         }
+        self.0.read = 0;
         while let Some((field, text)) = next_value(self.0, &mut entries, Some(row))? {
             self.0.rows.set(row, field, text);
         }
@@ -178,6 +199,7 @@ impl<'de> Visitor<'de> for ContextSeed<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        self.0.read = 0;
         while let Some(value) = next_value(self.0, &mut entries, None)? {
             self.0.context.push(value);
         }
@@ -244,7 +266,7 @@ impl Visitor<'_> for FieldSeed<'_, '_> {
     }
 
     fn visit_str<E: Error>(self, name: &str) -> Result<usize, E> {
-        self.0.schema.place(name).map_err(|error| {
+        self.0.place(name).map_err(|error| {
             let place = self.0.rows.rows();
             let at = if place > 0 { format!("row {place}: ") } else { String::new() };
             self.0.fail(ServeError::invalid(format!("{at}{}", error.message)))

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
+use rankmill_model::Sharing;
+use rankmill_model::calibration::{CalibratedOutput, Calibration, Method, Sample};
+use rankmill_serve::{ModelSettings, ServeOptions, Server};
 use serde_json::{Value, json};
 
 use crate::client::{post, request};
-use crate::models::{FIELDS, bits, expected, object, rows, serve};
+use crate::models::{FIELDS, bits, checkpoint, copy_folder, eventually, expected, object, options, rows, serve, trained};
 
 fn scored(server: &rankmill_serve::Server, content_type: &str, body: &[u8]) -> crate::client::Answer {
     let answer = request(server.addresses()[0], "POST", "/score", &[("Content-Type", content_type)], body);
@@ -112,5 +115,51 @@ fn errors_name_the_field_and_the_row() {
         assert!(words.iter().all(|word| error.contains(word)), "{body}: {error}");
     }
     assert!(post("text/html", "").error(415).contains("text/csv"));
+    server.stop();
+}
+
+#[test]
+fn candidates_of_one_user_have_the_bits_of_rows_by_themselves() {
+    let [sharing, alone] = [Sharing::Auto, Sharing::Off].map(|sharing| {
+        let models = vec![ModelSettings::new("ctr", trained().join("model"))];
+        Server::start(ServeOptions { sharing, ..options(models) }).expect("it starts")
+    });
+    let rows = rows(150);
+    for user in [0, 7] {
+        let context = json!({"user_id": rows[user][1]});
+        let films: Vec<Value> = rows.iter().map(|row| json!({"movie_id": row[2], "genres": row[9]})).collect();
+        let whole: Vec<Value> = rows.iter().map(|row| json!({"user_id": rows[user][1], "movie_id": row[2], "genres": row[9]})).collect();
+        let bodies = [json!({"context": context, "rows": films}), json!({"rows": whole})];
+        let logits = |server: &Server, body: &Value| {
+            let answer = scored(server, "application/json", body.to_string().as_bytes()).json();
+            column(answer["scores"].as_array().expect("scores"), "logits")
+        };
+        let expected = logits(&alone, &bodies[1]);
+        assert!(bodies.iter().all(|body| logits(&sharing, body) == expected && logits(&alone, body) == expected));
+    }
+    let wrong = json!({"context": {"user_id": "x"}, "rows": [{"movie_id": 1}, {"movie_id": 2}, {"movie_id": 3}, {"movie_id": "y"}]});
+    let answers = [&sharing, &alone].map(|server| post(server.addresses()[0], "/score", &wrong).error(400));
+    assert_eq!(answers[0], answers[1]);
+    sharing.stop();
+    alone.stop();
+}
+
+#[test]
+fn a_running_server_takes_a_calibration_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    copy_folder(&checkpoint(20), folder.path());
+    let server = Server::start(options(vec![ModelSettings::new("ctr", folder.path())])).expect("it starts");
+    let body = json!({"rows": [object(&rows(1)[0])]});
+    let score = || scored(&server, "application/json", body.to_string().as_bytes()).json()["scores"][0].clone();
+    let before = score();
+    assert!(before.get("calibrated_probs").is_none(), "{before}");
+    let samples = [(0.1, 0.0), (0.9, 1.0)].map(|(probability, label)| Sample { probability, label, weight: 1.0 });
+    let fitted = CalibratedOutput::fit("probs", Method::Platt, &samples).expect("rows");
+    Calibration::new(vec![fitted.clone()]).write(folder.path()).expect("written");
+    eventually("it is taken up", || score().get("calibrated_probs").is_some());
+    let after = score();
+    assert_eq!(after["probs"], before["probs"]);
+    let calibrated = fitted.curve.apply(after["probs"].as_f64().expect("a number") as f32);
+    assert_eq!(bits(&json!([after["calibrated_probs"]])), [calibrated.to_bits()]);
     server.stop();
 }
