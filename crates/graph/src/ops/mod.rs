@@ -26,6 +26,7 @@ pub mod log_normal;
 pub mod lookup;
 pub mod loss;
 pub mod matmul;
+pub mod packed_lookup;
 pub mod pairs;
 pub mod pairwise;
 pub mod penalty;
