@@ -148,6 +148,11 @@ impl Graph {
         &self.parameters
     }
 
+    /// Gives a parameter another shape.
+    pub(crate) fn reshape_parameter(&mut self, index: usize, shape: Shape) {
+        self.parameters[index].shape = shape;
+    }
+
     /// The shape of a value.
     pub fn shape(&self, value: Value) -> &Shape {
         &self.nodes[value.0].shape
@@ -177,7 +182,7 @@ impl Graph {
     /// Whether a node is a lookup in a table.
     pub(crate) fn is_lookup(&self, node: &Node) -> bool {
         let op: &dyn Any = &*node.op;
-        op.is::<crate::ops::lookup::Lookup>()
+        op.is::<crate::ops::lookup::Lookup>() || op.is::<crate::ops::packed_lookup::PackedLookup>()
     }
 
     /// How a value is computed.

@@ -15,4 +15,5 @@ pub mod pool;
 pub mod reduce;
 pub mod rows;
 pub mod substrate;
+pub mod tables;
 pub mod view;

@@ -59,6 +59,13 @@ impl Lookup {
             visit(position, column.ids[position], weight * normaliser);
         }
     }
+
+    /// Asks for the table row of a batch row that comes later: large tables are not in cache, and each of their rows would be waited for.
+    pub(crate) fn prefetch(&self, column: &IdColumn, row: usize, table: MatRef<'_>) {
+        if let Some(id) = column.offsets.get(row + AHEAD).and_then(|position| column.ids.get(*position as usize)) {
+            table.prefetch_row(*id as usize);
+        }
+    }
 }
 
 impl Op for Lookup {
@@ -79,10 +86,7 @@ impl Op for Lookup {
         for i in 0..output.rows() {
             let y = output.row(i);
             let row = first_row + i;
-            // Large tables are not in cache; without this each row would be waited for.
-            if let Some(id) = column.offsets.get(row + AHEAD).and_then(|position| column.ids.get(*position as usize)) {
-                table.prefetch_row(*id as usize);
-            }
+            self.prefetch(column, row, table);
             let start = column.offsets[row] as usize;
             if column.offsets[row + 1] as usize == start + 1 && column.weights.is_none() {
                 y.copy_from_slice(table.row(column.ids[start] as usize));

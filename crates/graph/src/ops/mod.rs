@@ -27,6 +27,7 @@ pub mod log_normal;
 pub mod lookup;
 pub mod loss;
 pub mod matmul;
+pub mod packed_lookup;
 pub mod pairs;
 pub mod pairwise;
 pub(crate) mod parted_product;

@@ -57,10 +57,11 @@ pub(crate) fn request(address: SocketAddr, method: &str, path: &str, headers: &[
     head.push_str("\r\n");
     // The server may refuse a body before it has all of it.
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
-    read(stream)
+    read(&mut stream)
 }
 
-fn read(mut stream: TcpStream) -> Answer {
+/// Reads an answer up to the end of its connection.
+pub(crate) fn read(stream: &mut impl Read) -> Answer {
     let mut bytes = Vec::new();
     let end = stream.read_to_end(&mut bytes);
     let split = bytes.windows(4).position(|window| window == b"\r\n\r\n");

@@ -5,9 +5,14 @@ use std::net::SocketAddr;
 use rankmill_serve::grpc::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use rankmill_serve::grpc::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use rankmill_serve::grpc::inference::{
-    InferTensorContents, ModelInferRequest, ModelMetadataRequest, ModelReadyRequest, ServerLiveRequest, ServerReadyRequest,
+    DataType, InferTensorContents, ModelConfigRequest, ModelInferRequest, ModelMetadataRequest, ModelReadyRequest,
+    ModelStatisticsRequest, ServerLiveRequest, ServerReadyRequest,
 };
+use rankmill_serve::grpc_health::health::HealthCheckRequest;
+use rankmill_serve::grpc_health::health::health_check_response::ServingStatus;
+use rankmill_serve::grpc_health::health::health_client::HealthClient;
 use tonic::Code;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::models::{expected, rows, serve};
@@ -58,6 +63,30 @@ fn health_and_metadata() {
         let metadata = client.model_metadata(request).await.expect("an answer").into_inner();
         assert_eq!((metadata.versions, metadata.inputs.len(), metadata.outputs.len()), (vec!["20".to_owned()], 3, 2));
         let error = client.model_ready(ModelReadyRequest { name: "x".into(), version: String::new() }).await.expect_err("no model");
+        assert_eq!(error.code(), Code::NotFound);
+    });
+    server.stop();
+}
+
+#[test]
+fn statistics_configuration_and_the_health_check_of_grpc() {
+    let server = serve();
+    run(async {
+        let mut client = client(server.addresses()[0]).await.send_compressed(CompressionEncoding::Gzip);
+        client.model_infer(typed(10)).await.expect("scores");
+        let stats = client.model_statistics(ModelStatisticsRequest::default()).await.expect("an answer").into_inner();
+        assert_eq!((stats.model_stats[0].name.as_str(), stats.model_stats[0].inference_count), ("ctr", 10));
+        let request = ModelConfigRequest { name: "ctr".into(), version: "20".into() };
+        let config = client.model_config(request).await.expect("an answer").into_inner().config.expect("a configuration");
+        assert_eq!((config.input[2].name.as_str(), config.input[2].data_type()), ("genres", DataType::TypeString));
+
+        let endpoint = Endpoint::from_shared(format!("http://{}", server.addresses()[0])).expect("an address");
+        let mut health = HealthClient::new(endpoint.connect().await.expect("the server listens"));
+        for service in ["", "inference.GRPCInferenceService"] {
+            let request = HealthCheckRequest { service: service.into() };
+            assert_eq!(health.check(request).await.expect("an answer").into_inner().status(), ServingStatus::Serving);
+        }
+        let error = health.check(HealthCheckRequest { service: "x".into() }).await.expect_err("no service");
         assert_eq!(error.code(), Code::NotFound);
     });
     server.stop();

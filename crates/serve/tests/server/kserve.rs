@@ -11,7 +11,7 @@ fn health_and_metadata() {
     let address = server.addresses()[0];
     assert_eq!(get(address, "/v2/health/live").ok(), json!({"live": true}));
     assert_eq!(get(address, "/v2/health/ready").ok(), json!({"ready": true}));
-    assert_eq!(get(address, "/v2").ok()["extensions"], json!(["binary_tensor_data"]));
+    assert_eq!(get(address, "/v2").ok()["extensions"], json!(["binary_tensor_data", "model_configuration", "statistics"]));
     let metadata = get(address, "/v2/models/ctr").ok();
     assert_eq!(metadata["versions"], json!(["20"]));
     let names: Vec<&str> = metadata["inputs"].as_array().expect("inputs").iter().filter_map(|input| input["name"].as_str()).collect();
@@ -35,6 +35,29 @@ fn scores_have_the_bits_of_prediction_from_files() {
     assert_eq!((&answer["outputs"][0]["name"], &answer["outputs"][0]["shape"]), (&json!("probs"), &json!([300])));
     let found = bits(&answer["outputs"][0]["data"]).into_iter().zip(bits(&answer["outputs"][1]["data"]));
     assert!(found.eq(expected(20, 300)));
+    server.stop();
+}
+
+#[test]
+fn statistics_and_configuration_are_those_of_triton() {
+    let server = serve();
+    let address = server.addresses()[0];
+    post(address, "/v2/models/ctr/infer", &json!({"inputs": inputs(&rows(100))})).ok();
+    assert_eq!(post(address, "/v2/models/ctr/infer", &json!({"inputs": []})).status, 400);
+    for path in ["/v2/models/stats", "/v2/models/ctr/stats", "/v2/models/ctr/versions/20/stats"] {
+        let answer = get(address, path).ok();
+        let stats = &answer["model_stats"][0];
+        assert_eq!((&stats["name"], &stats["version"], &stats["inference_count"]), (&json!("ctr"), &json!("20"), &json!(100)));
+        // 100 rows are cut at 64, and the parts may be scored one after the other or together with nothing else.
+        assert_eq!(stats["execution_count"], 2);
+        let counts = ["success", "fail", "queue", "compute_infer"].map(|name| stats["inference_stats"][name]["count"].as_u64());
+        assert_eq!(counts, [Some(1), Some(1), Some(2), Some(2)]);
+        assert!(stats["inference_stats"]["success"]["ns"].as_u64() > Some(0));
+    }
+    assert!(get(address, "/v2/models/other/stats").error(404).contains("`other`"));
+    let config = get(address, "/v2/models/ctr/config").ok();
+    assert_eq!(config["input"][2], json!({"name": "genres", "data_type": "TYPE_STRING", "dims": [-1]}));
+    assert_eq!(config["output"][0], json!({"name": "probs", "data_type": "TYPE_FP32", "dims": [-1]}));
     server.stop();
 }
 

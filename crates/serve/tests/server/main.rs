@@ -9,3 +9,4 @@ mod operation;
 mod reload;
 mod score;
 mod tensorflow;
+mod tls;

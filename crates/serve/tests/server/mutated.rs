@@ -119,3 +119,51 @@ fn five_thousand_mutated_requests_do_no_harm() {
 fn eventually_closed(address: std::net::SocketAddr) {
     crate::models::eventually("no connection is left", || get(address, "/metrics").text().contains("rankmill_connections 1\n"));
 }
+
+/// Values that no field takes, or the one that is asked for does not.
+fn wrong(random: &mut Random) -> Value {
+    const VALUES: [&str; 9] = [
+        r#"{"a": 1}"#, "[[[[[1]]]]]", r#""x""#, "1.5", "true", "99999999999999999999999", "[1, 2]", r#"{"b64": "*"}"#, r#"[[1], [2, 3]]"#,
+    ];
+    serde_json::from_str(VALUES[random.below(VALUES.len())]).expect("JSON")
+}
+
+#[test]
+fn a_wrong_value_is_told_with_the_name_of_its_field() {
+    let server = serve();
+    let address = server.addresses()[0];
+    let mut random = Random(0x1234_5678_9abc_def1);
+    for round in 0..1000 {
+        let rows = rows(4);
+        let field = ["user_id", "movie_id"][random.below(2)];
+        let (path, body) = match round % 4 {
+            0 => {
+                let mut inputs = inputs(&rows);
+                let input = inputs.as_array_mut().expect("inputs").iter_mut().find(|input| input["name"] == field).expect("the field");
+                let part = ["data", "shape", "datatype"][random.below(3)];
+                input[part] = match part {
+                    "data" => json!([1, 2, 3, wrong(&mut random)]),
+                    "shape" => [json!([5]), json!([2, 2, 1]), json!([-4]), json!([]), json!([4, 2])][random.below(5)].clone(),
+                    _ => [json!("INT31"), json!(""), json!("BYTES"), json!("BOOL")][random.below(4)].clone(),
+                };
+                ("/v2/models/ctr/infer", json!({"inputs": inputs}))
+            }
+            kind => {
+                let mut objects: Vec<Value> = rows.iter().map(|row| object(row)).collect();
+                objects[random.below(4)][field] = wrong(&mut random);
+                match kind {
+                    1 => ("/score", json!({"rows": objects})),
+                    2 => ("/v1/models/ctr:predict", json!({"instances": objects})),
+                    _ => {
+                        let columns = ["user_id", "movie_id", "genres"];
+                        let column = |name: &str| json!(objects.iter().map(|row| row[name].clone()).collect::<Vec<_>>());
+                        ("/v1/models/ctr:predict", json!({"inputs": Value::from_iter(columns.map(|name| (name, column(name))))}))
+                    }
+                }
+            }
+        };
+        let error = post(address, path, &body).error(400);
+        assert!(error.contains(&format!("`{field}`")), "{path} {body}: {error}");
+    }
+    server.stop();
+}

@@ -148,5 +148,49 @@ fn labels_canary_and_shadow() {
     };
     // Six answers of version 10 without a name and one with a label, of 10 rows each.
     eventually("the shadow has scored", || shadowed() == 70);
+    let (answered, shadow): (Vec<_>, Vec<_>) =
+        expected(10, 10).iter().zip(expected(20, 10)).map(|(a, b)| (f64::from(f32::from_bits(a.0)), f64::from(f32::from_bits(b.0)))).unzip();
+    let difference = (shadow.iter().sum::<f64>() - answered.iter().sum::<f64>()) / 10.0;
+    let text = get(address, "/metrics").text();
+    let figure = |name: &str| -> f64 {
+        let line = text.lines().find(|line| line.starts_with(&format!("rankmill_shadow_{name}{{"))).expect("a figure");
+        line.rsplit(' ').next().and_then(|number| number.parse().ok()).expect("a number")
+    };
+    assert!((figure("mean_difference") - difference).abs() < 1e-9, "{difference}\n{text}");
+    assert!(figure("stability_index") >= 0.0);
+    server.stop();
+}
+
+#[test]
+fn the_file_of_models_is_read_again_when_it_changes() {
+    let folder = versions(&[10, 20]);
+    let file = folder.path().join("models.json");
+    let write = |models: serde_json::Value| {
+        let aside = folder.path().join("models.json.new");
+        fs::write(&aside, json!({"models": models}).to_string()).expect("written");
+        fs::rename(&aside, &file).expect("renamed");
+    };
+    let model = |name: &str, labels: serde_json::Value| json!({"name": name, "path": folder.path(), "versions": "all", "labels": labels});
+    write(json!([model("a", json!({"stable": 10}))]));
+    let mut options = options(Vec::new());
+    options.models_file = Some(file.clone());
+    let server = Server::start(options).expect("it starts");
+    let address = server.addresses()[0];
+    let version = |path: &str| {
+        let answer = post(address, path, &json!({"rows": [{"user_id": 1}]}));
+        (answer.status == 200).then(|| answer.json()["model_version"].as_str().expect("a version").to_owned())
+    };
+    assert_eq!(version("/score/a/versions/stable").as_deref(), Some("10"));
+    write(json!([model("a", json!({"stable": 20})), model("b", json!({}))]));
+    eventually("the label leads elsewhere", || version("/score/a/versions/stable").as_deref() == Some("20"));
+    eventually("the new model is there", || version("/score/b").as_deref() == Some("20"));
+    fs::write(&file, "{").expect("written");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(version("/score/a/versions/stable").as_deref(), Some("20"));
+    write(json!([model("b", json!({}))]));
+    eventually("the old model is gone", || version("/score/a").is_none());
+    assert_eq!(version("/score/b").as_deref(), Some("20"));
+    assert!(!get(address, "/metrics").text().contains("model=\"a\",version"));
+    assert_eq!(get(address, "/v2/health/ready").status, 200);
     server.stop();
 }

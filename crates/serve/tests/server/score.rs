@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int32Array, RecordBatch, StringArray};
+use arrow_array::builder::{LargeListBuilder, ListBuilder, StringBuilder};
+use arrow_array::types::Int8Type;
+use arrow_array::{ArrayRef, BinaryArray, DictionaryArray, Int32Array, RecordBatch, StringArray, StringViewArray};
 use arrow_ipc::reader::StreamReader;
-use arrow_ipc::writer::StreamWriter;
+use arrow_ipc::writer::{FileWriter, StreamWriter};
 use rankmill_model::Sharing;
 use rankmill_model::calibration::{CalibratedOutput, Calibration, Method, Sample};
 use rankmill_serve::{ModelSettings, ServeOptions, Server};
@@ -77,6 +79,109 @@ fn a_context_is_given_once() {
     let answer = scored(&server, "application/x-ndjson", lines.as_bytes()).text();
     let scores: Vec<Value> = answer.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(json!(scores), expected["scores"]);
+    server.stop();
+}
+
+#[test]
+fn a_header_gives_the_context_of_columns() {
+    let server = serve();
+    let address = server.addresses()[0];
+    let full: Vec<Value> = (1..4).map(|movie| json!({"user_id": 9, "movie_id": movie, "genres": "Drama|War"})).collect();
+    let expected = post(address, "/score", &json!({"rows": full})).ok();
+    let context = r#"{"user_id": 9, "genres": ["Drama", "War"]}"#;
+    let post = |content_type: &str, context: &str, body: &[u8]| {
+        request(address, "POST", "/score", &[("Content-Type", content_type), ("Rankmill-Context", context)], body)
+    };
+    let rows = json!({"rows": [{"movie_id": 1}, {"movie_id": 2}, {"movie_id": 3}]}).to_string();
+    assert_eq!(post("application/json", context, rows.as_bytes()).ok(), expected);
+    let answer = post("text/csv", context, b"movie_id\n1\n2\n3\n");
+    assert_eq!((answer.status, answer.header("rankmill-model-version")), (200, Some("20")));
+    let logits: Vec<u32> = answer.text().lines().skip(1).map(|line| line.split(',').nth(1).expect("two").parse::<f32>().expect("a number").to_bits()).collect();
+    assert_eq!(logits, column(expected["scores"].as_array().expect("scores"), "logits"));
+    assert_eq!(arrow_logits(&post(ARROW, context, &stream_of(vec![("movie_id", Arc::new(Int32Array::from(vec![1, 2, 3])))]))), logits);
+    for (context, body, words) in [
+        (context, "movie_id,user_id\n1,2\n", &["`user_id`", "context"][..]),
+        (r#"{"user_id": 9}"#, "movie_id\n1\n", &["`genres`", "columns"]),
+        (r#"{"user": 9}"#, "movie_id\n1\n", &["`user`"]),
+        ("{", "movie_id\n1\n", &["Rankmill-Context"]),
+    ] {
+        let error = post("text/csv", context, body.as_bytes()).error(400);
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+    server.stop();
+}
+
+const ARROW: &str = "application/vnd.apache.arrow.stream";
+
+fn stream_of(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).expect("columns");
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).expect("a stream");
+    writer.write(&batch).expect("written");
+    writer.into_inner().expect("finished")
+}
+
+fn arrow_logits(answer: &crate::client::Answer) -> Vec<u32> {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let batch = StreamReader::try_new(answer.body.as_slice(), None).expect("a stream").next().expect("a batch").expect("whole");
+    batch.column_by_name("logits").expect("logits").to_data().buffers()[0].typed_data::<u32>().to_vec()
+}
+
+#[test]
+fn arrow_columns_may_have_every_form_of_their_values() {
+    let server = serve();
+    let rows = ["Drama|War", "Comedy", "Drama|War", ""].map(|genres| json!({"user_id": 9, "movie_id": 3, "genres": genres}));
+    let expected = post(server.addresses()[0], "/score", &json!({"rows": rows})).ok();
+    let expected = column(expected["scores"].as_array().expect("scores"), "logits");
+    let texts = [Some("Drama|War"), Some("Comedy"), Some("Drama|War"), None];
+    let dictionary: DictionaryArray<Int8Type> = texts.into_iter().collect();
+    let mut list = ListBuilder::new(StringBuilder::new());
+    let mut large = LargeListBuilder::new(StringBuilder::new());
+    for text in texts {
+        for part in text.iter().flat_map(|text| text.split('|')) {
+            list.values().append_value(part);
+            large.values().append_value(part);
+        }
+        list.append(text.is_some());
+        large.append(text.is_some());
+    }
+    let binary: BinaryArray = texts.iter().map(|text| text.map(str::as_bytes)).collect();
+    let view: StringViewArray = texts.into_iter().collect();
+    let forms: [ArrayRef; 5] = [Arc::new(dictionary), Arc::new(list.finish()), Arc::new(large.finish()), Arc::new(binary), Arc::new(view)];
+    for genres in forms {
+        let kind = genres.data_type().clone();
+        let ids = |id: i32| -> ArrayRef { Arc::new(Int32Array::from(vec![id; 4])) };
+        let columns = vec![("user_id", ids(9)), ("movie_id", ids(3)), ("genres", genres)];
+        let stream = scored(&server, ARROW, &stream_of(columns.clone()));
+        assert_eq!(arrow_logits(&stream), expected, "{kind}");
+        let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).expect("columns");
+        let mut file = FileWriter::try_new(Vec::new(), &batch.schema()).expect("a file");
+        file.write(&batch).expect("written");
+        let file = scored(&server, ARROW, &file.into_inner().expect("finished"));
+        assert_eq!(arrow_logits(&file), expected, "{kind}");
+    }
+    server.stop();
+}
+
+#[test]
+fn bodies_may_be_compressed() {
+    let server = serve();
+    let address = server.addresses()[0];
+    let body = json!({"rows": [{"user_id": 1, "movie_id": 2, "genres": "Drama"}]}).to_string();
+    let plain = post(address, "/score", &serde_json::from_str(&body).expect("JSON")).ok();
+    let gzip = |body: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, body).expect("written");
+        encoder.finish().expect("finished")
+    };
+    let mut deflate = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut deflate, body.as_bytes()).expect("written");
+    let send = |encoding: &str, body: &[u8]| request(address, "POST", "/score", &[("Content-Encoding", encoding)], body);
+    assert_eq!(send("gzip", &gzip(body.as_bytes())).ok(), plain);
+    assert_eq!(send("deflate", &deflate.finish().expect("finished")).ok(), plain);
+    assert!(send("gzip", body.as_bytes()).error(400).contains("compressed"));
+    assert!(send("br", body.as_bytes()).error(415).contains("`br`"));
+    // A small body that would become a large one.
+    assert!(send("gzip", &gzip(&vec![b' '; 64 << 20])).error(413).contains("16777216"));
     server.stop();
 }
 
