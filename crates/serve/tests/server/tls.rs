@@ -82,8 +82,8 @@ fn requests_are_answered_over_http_and_grpc() {
     let head = format!("POST /score HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
     stream.write_all([head.as_bytes(), body.as_bytes()].concat().as_slice()).expect("written");
     assert_eq!(read(&mut stream).ok()["model_version"], "20");
-    run(async {
-        let connector = tower::service_fn(|_: Uri| async move {
+    run(async move {
+        let connector = tower::service_fn(move |_: Uri| async move {
             let mut config = ClientConfig::clone(&trusting());
             config.alpn_protocols = vec![b"h2".to_vec()];
             let stream = tokio::net::TcpStream::connect(address).await?;
