@@ -3,6 +3,7 @@
 mod backbone;
 pub mod bundle;
 mod concurrent;
+mod dynamic;
 mod feed;
 mod feed_sequences;
 #[cfg(test)]
@@ -25,8 +26,9 @@ mod tensor;
 
 pub use backbone::BlockOutput;
 pub use concurrent::{ConcurrentPredictor, OutputSpec, OutputValues, Part, ScoredParts};
+pub use dynamic::{Admission, Admitted, DynamicTable, TableKeys, with_rows};
 pub use feed::{BatchFeed, BatchKeys, KeyColumn, KeyForm, input_names};
-pub use feed_sequences::{FedSequences, FeedPlan};
+pub use feed_sequences::{Bounds, FedSequences, FeedPlan};
 pub use model::{Model, Output, Purpose, Training};
 pub use packed::pack;
 pub use parameters::{Parameter, ParameterError, Parameters};
