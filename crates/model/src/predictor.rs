@@ -12,6 +12,7 @@ use rankmill_kernels::view::MatRef;
 
 use crate::bundle::{Bundle, BundleError, VARIABLES_FILE};
 use crate::calibration::{CALIBRATION_FILE, Calibration};
+use crate::dynamic::with_rows;
 use crate::feed::{BatchFeed, BatchKeys};
 use crate::model::{Model, Output, Purpose};
 use crate::parameters::{ParameterError, Parameters};
@@ -109,6 +110,11 @@ impl Scorer {
     /// Scores a batch with variables whose places are known.
     fn score(&mut self, parameters: &Parameters, weights: Weights, batch: &FeatureBatch) -> Scores {
         let views: Vec<MatRef<'_>> = self.sources.iter().map(|source| source.view(parameters)).collect();
+        let batch = &*with_rows(batch, &self.model.dynamic, |table, lists| {
+            let keys = parameters.keys_of(&self.model.dynamic[table].name);
+            let row = |key: &u64| keys.map_or(0, |keys| keys.row(*key));
+            lists.iter().map(|list| list.iter().map(row).collect()).collect()
+        });
         let keys = BatchKeys::new(&self.model.key_columns, batch);
         let sequences = self.model.feed.sequences(batch);
         self.executor.run(&views, weights, &BatchFeed::new(batch, &keys, &sequences, 0).feed(), &self.pool);
