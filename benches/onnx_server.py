@@ -128,17 +128,6 @@ def serve(kind, port, processes):
         import fastwsgi
 
         fastwsgi.run(wsgi_app=wsgi, host="127.0.0.1", port=port, loglevel=0)
-    elif kind == "socketify":
-        import socketify
-
-        async def score(response, _):
-            body = await response.get_data()
-            response.write_header("Content-Type", JSON).end(SCORER.answer(body.getvalue()))
-
-        app = socketify.App()
-        app.post("/score", score)
-        app.listen(socketify.AppListenOptions(port=port, host="127.0.0.1"), lambda _: None)
-        app.run()
 
 
 def window(inputs, work, seconds, callers):
@@ -176,7 +165,7 @@ def in_process(bodies, from_ids, callers):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["granian", "granian-threads", "uvicorn", "fastwsgi", "socketify", "in-process"])
+    parser.add_argument("kind", choices=["granian", "granian-threads", "uvicorn", "fastwsgi", "in-process"])
     parser.add_argument("--port", type=int)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--bodies", help="for in-process: bodies of requests, each behind its length")

@@ -24,8 +24,8 @@ import common
 from common import ROOT, note
 from serving_requests import Case, messages, probabilities, single
 
-PACKAGES = ["numpy", "onnx==1.23.2", "onnxruntime==1.32.0", "orjson", "granian", "uvicorn", "uvloop", "httptools", "fastwsgi", "socketify"]
-SHOWN = ["onnxruntime", "numpy", "orjson", "granian", "uvicorn", "fastwsgi", "socketify"]
+PACKAGES = ["numpy", "onnx==1.23.2", "onnxruntime==1.32.0", "orjson", "granian", "uvicorn", "uvloop", "httptools", "fastwsgi"]
+SHOWN = ["onnxruntime", "numpy", "orjson", "granian", "uvicorn", "fastwsgi"]
 # ONNX Runtime agrees to 1e-6 as a rule; see docs/export.md.
 TOLERANCE = 2e-6
 PEER, IN_PROCESS, FROM_IDS = "ONNX Runtime, best Python server", "ONNX Runtime in-process, from bodies", "ONNX Runtime in-process, from ids"
@@ -33,7 +33,6 @@ BLIND, SHARED = "/score, all fields in each row, sharing off", "/score, context 
 # Servers for Python: kind, processes, threads of a call of ONNX Runtime.
 SERVERS = [
     ("granian", 1, 2), ("granian", 2, 1), ("granian-threads", 1, 1), ("uvicorn", 1, 2), ("uvicorn", 2, 1), ("fastwsgi", 1, 2),
-    ("socketify", 1, 2),
 ]  # fmt: skip
 
 

@@ -256,9 +256,9 @@ fn score_sharing(slot: &mut Slot, part: &Part<'_>, scored: &mut ScoredParts) -> 
     if part.range.len() > ROWS_AT_ONCE || part.rows.text_bytes() > BYTES_AT_ONCE {
         return Ok(false);
     }
-    let started = Instant::now();
     let equal = part.rows.equal_fields(part.range.clone());
     let Some(plan) = slot.plans.find(&slot.predictor, &equal, &slot.raw) else { return Ok(false) };
+    let started = Instant::now();
     let Ok(batches) = plan.batches(part.rows, part.range.clone()) else { return Ok(false) };
     let transformed = Instant::now();
     let scores = plan.score(&slot.predictor, &batches);
