@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod calibration;
 mod concurrent;
 mod dynamic;
+mod embedding_layer;
 mod feed;
 mod feed_sequences;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod sharing;
 mod target_attention;
 mod tasks;
 mod tensor;
+mod texts;
 
 pub use backbone::BlockOutput;
 pub use calibration::Calibration;
@@ -38,3 +40,4 @@ pub use parameters::{Parameter, ParameterError, Parameters};
 pub use predictor::{Predictor, Scorer, Scores};
 pub use sharing::Sharing;
 pub use tasks::{Predicts, Task};
+pub use texts::feature_set;

@@ -13,7 +13,7 @@ use rankmill_graph::OpProfile;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 use rankmill_model::bundle::{CONFIG_FILE, GoldenRows, Manifest, processor, write_file};
-use rankmill_model::{Parameters, Predicts, Purpose, Scorer, Task};
+use rankmill_model::{Parameters, Predicts, Purpose, Scorer, Task, feature_set};
 use serde_json::json;
 
 use crate::checkpoint::{self, RunState};
@@ -233,7 +233,7 @@ impl<'a> Run<'a> {
         if train_config.num_steps() == 0 && epochs == 0 {
             return Err(TrainError::Endless);
         }
-        let features = FeatureSet::new(pipeline)?;
+        let features = feature_set(pipeline)?;
         let trainer_options = TrainerOptions { seed: options.seed, precision: options.precision, ..TrainerOptions::default() };
         let mut trainer = Trainer::new(pipeline, &features, Arc::clone(pool), trainer_options)?;
         let restored = match options.start {

@@ -32,7 +32,7 @@ const fn idle(message: &'static str, field: &'static str, effect: &'static str, 
 }
 
 /// Values, by message and field.
-const VALUES: [Idle; 44] = [
+const VALUES: [Idle; 43] = [
     idle("DatasetConfig", "chief_redundant", MACHINERY, REMOVE),
     idle("DatasetConfig", "data_compression_type", RECORDS, REMOVE),
     idle("DatasetConfig", "eval_batch_size", "evaluation uses `batch_size`, as EasyRec's file inputs do", REMOVE),
@@ -69,7 +69,6 @@ const VALUES: [Idle; 44] = [
     idle("Field", "input_dim", SHAPES, REMOVE),
     idle("Field", "input_shape", SHAPES, REMOVE),
     idle("Field", "user_define_fn_res_type", "labels are f32, whatever a function makes of them", REMOVE),
-    idle("MLP", "add_to_outputs", "not used yet: predictions hold the scores, and no outputs of hidden layers", REMOVE),
     idle("Optimizer", "moving_average_decay", "only `use_moving_average` needs it, which is not supported", REMOVE),
     idle(
         "TrainConfig",
