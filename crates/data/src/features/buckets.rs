@@ -36,7 +36,7 @@ enum BucketValues {
 
 /// Rows of the table that a feature needs.
 pub(crate) fn buckets(declaration: &Declaration<'_>) -> Result<u64, Problem> {
-    Ok(id_rule(declaration.config)?.rows())
+    Ok(id_rule(declaration)?.rows())
 }
 
 /// The feature with its part of the table. `keeps_weights` is whether the block's combiner reads weights.
