@@ -74,7 +74,7 @@ fn found(text: &str) -> String {
 }
 
 /// Replacement, place of the setting, and a part of its effect.
-const IDLE: [(&str, &str, &str, &str); 26] = [
+const IDLE: [(&str, &str, &str, &str); 25] = [
     ("num_steps: 100", "num_steps: 100 force_restore_shape_compatible: true", "7:50", "`fine_tune_checkpoint`"),
     ("num_steps: 100", "num_steps: 100 fine_tune_ckpt_var_map: 'names'", "7:42", "`fine_tune_checkpoint`"),
     ("num_steps: 100", "num_steps: 100 train_distribute: PSStrategy", "7:36", "TensorFlow's machinery"),
@@ -92,7 +92,6 @@ const IDLE: [(&str, &str, &str, &str); 26] = [
     ("input_name: 'tags'", "input_name: 'tags' user_define_fn_res_type: FLOAT", "30:62", "labels are f32"),
     ("input_name: 'tags'", "input_name: 'tags' ignore_val: 'none'", "30:49", "like any other"),
     ("input_name: 'tags'", "input_name: 'tags' user_define_fn: 'tf.math.log1p'", "30:53", "label fields only"),
-    ("mlp { hidden", "mlp { add_to_outputs: true hidden", "50:93", "hidden layers"),
     ("model_params { }", "model_params { } restore_filters: ['a', 'b']", "66:38", "`fine_tune_checkpoint`"),
     ("model_params { }\n}", "model_params { }\n}\nexport_config { multi_placeholder: false }", "68:36", "SavedModel"),
     ("model_params { }\n}", "model_params { }\n}\nexport_config { multi_value_fields { } }", "68:17", "SavedModel"),
@@ -163,7 +162,6 @@ fn a_setting_at_its_default_is_not_worth_a_word() {
         .replacen("num_steps: 100", "num_steps: 100 sync_replicas: true fine_tune_checkpoint: '' dead_line: ''", 1)
         .replacen("eval_config {", "eval_config { eval_interval_secs: 300 eval_online: false", 1)
         .replacen("batch_size: 64;", "batch_size: 64 eval_batch_size: 4096 selected_cols: ''", 1)
-        .replacen("mlp { hidden", "mlp { add_to_outputs: false hidden", 1)
         .replacen("model_params { }\n}", "model_params { }\n}\nexport_config { multi_placeholder: true exports_to_keep: 1 }", 1);
     assert_eq!(found(&defaults), "");
 }

@@ -171,6 +171,27 @@ impl SequenceColumn {
         }
     }
 
+    /// As [`SequenceColumn::padded`], with `id` at the positions that a row has not; a batch without positions stays without.
+    ///
+    /// # Panics
+    /// If the positions have weights, or other than one id each.
+    #[must_use]
+    pub fn filled(&self, length: usize, id: u32) -> IdColumn {
+        let Positions::Ids(column) = &self.positions else { unreachable!("numbers are not filled up with ids") };
+        assert!(column.weights.is_none() && column.ids.len() + 1 == column.offsets.len(), "each position has one id");
+        if column.ids.is_empty() {
+            return IdColumn { offsets: vec![0; self.rows() * length + 1], ids: Vec::new(), weights: None };
+        }
+        let mut ids = Vec::with_capacity(self.rows() * length);
+        for row in 0..self.rows() {
+            let count = self.length(row).min(length);
+            let first = self.offsets[row] as usize;
+            ids.extend_from_slice(&column.ids[first..first + count]);
+            ids.resize((row + 1) * length, id);
+        }
+        IdColumn { offsets: (0..=ids.len() as u32).collect(), ids, weights: None }
+    }
+
     fn padded_ids(&self, column: &IdColumn, length: usize) -> IdColumn {
         let mut offsets = Vec::with_capacity(self.rows() * length + 1);
         let mut ids = Vec::with_capacity(column.ids.len());
@@ -304,6 +325,8 @@ pub struct SequenceSpec {
     pub length: Option<usize>,
     /// How the positions become one vector; `None` adds up all ids of a row by the feature's [`Combiner`].
     pub combiner: Option<proto::SequenceCombiner>,
+    /// The id that rows are filled up with to the batch's longest one; `None` leaves them without.
+    pub fill: Option<u32>,
 }
 
 /// The kind of a feature's column.

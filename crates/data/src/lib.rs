@@ -26,7 +26,10 @@ pub use batch::{
 };
 pub use cache::FeatureCache;
 pub use error::{DataError, Report, Rule, SkippedCause, shown};
-pub use features::{FeatureSet, OnError, Recipe, ScoringField, read_vocabulary};
+pub use features::{
+    Characters, FeatureSet, NormalizationError, OnError, OverlapMethod, Recipe, Scaling, ScoringField, TextColumn, TextFunction,
+    TextNormalization, TextSource, TokenIds, Tokens, bucket_column, is_raw, raw_column, read_vocabulary,
+};
 pub use field_rows::{FieldNames, FieldRows, TextSpan};
 pub use rankmill_kernels::ids::IdColumn;
 pub use reader::{Batch, Mode, Reader, ReaderOptions, Supply};

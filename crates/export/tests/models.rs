@@ -19,7 +19,7 @@ use rankmill_export::proto::{ModelProto, ValueInfoProto, tensor_shape_proto::dim
 use rankmill_graph::onnx::OnnxGraph;
 use rankmill_kernels::pool::Pool;
 use rankmill_model::bundle::{GoldenRows, Manifest, write_bundle};
-use rankmill_model::{BatchFeed, BatchKeys, Model, Parameter, Parameters, Predictor, Purpose, input_names, pack};
+use rankmill_model::{BatchFeed, BatchKeys, Model, Parameter, Parameters, Predictor, Purpose, feature_set, input_names, pack};
 use safetensors::SafeTensors;
 use serde_json::{Value as Json, json};
 
@@ -50,7 +50,7 @@ fn traces() -> Vec<PathBuf> {
 /// A config's features and inference graph, if it can be built here.
 fn built(config: &Path) -> Option<(Pipeline, FeatureSet, Model)> {
     let pipeline = Pipeline::load(config, &Edits::default()).ok()?;
-    let features = FeatureSet::new(&pipeline).ok()?;
+    let features = feature_set(&pipeline).ok()?;
     let model = Model::build(&pipeline, &features, Purpose::Prediction).ok()?;
     Some((pipeline, features, model))
 }

@@ -21,6 +21,7 @@ use rankmill_graph::ops::cin::Interaction;
 use rankmill_graph::ops::compare::Compare;
 use rankmill_graph::ops::concat::{Columns, Concat, Elements, Pad};
 use rankmill_graph::ops::dice::Dice;
+use rankmill_graph::ops::digits::{Digits, Pooling};
 use rankmill_graph::ops::dots::Dots;
 use rankmill_graph::ops::extreme::Extreme;
 use rankmill_graph::ops::fill::{Constant, Fill, FillLike};
@@ -40,6 +41,7 @@ use rankmill_graph::ops::row_max::{RowArgMax, RowMax};
 use rankmill_graph::ops::segments::{ReduceRuns, Reduction, RepeatFields, SumFields};
 use rankmill_graph::ops::softmax::Softmax;
 use rankmill_graph::ops::sum::Sum;
+use rankmill_graph::ops::table_rows::TableRows;
 use rankmill_graph::ops::unary::Unary;
 use rankmill_graph::ops::windows::{MaxOfWindows, Windows};
 use rankmill_graph::{Axis, Executor, Feed, Graph, GraphError, Length, Shape, Value, Weights};
@@ -319,6 +321,24 @@ fn operations_agree_with_onnx_runtime() {
         let op = ReduceRuns { width: 2, reduction };
         let built = |b: &mut Builder| b.dense(Dense::FirstAxis).and_then(|x| b.graph.add(op, &[x]));
         cases.push(case(folder.path(), &format!("runs {reduction:?}"), built));
+    }
+    for (input, name) in [(Dense::Rows, "table rows"), (Dense::FirstAxis, "table rows along an axis")] {
+        let built = |b: &mut Builder| {
+            // From -7 to 7: some are outside of the table.
+            let (x, table) = (b.dense(input)?, b.parameter(&[5, 3])?);
+            let x = b.graph.add(Unary::Scale(7.0), &[x])?;
+            b.graph.add(TableRows, &[table, x])
+        };
+        cases.push(case(folder.path(), name, built));
+    }
+    for pooling in [Pooling::Sum, Pooling::Mean] {
+        let built = |b: &mut Builder| {
+            let bases = [7, 30].into();
+            let (x, table) = (b.dense(Dense::Rows)?, b.parameter(&[WIDTH * Digits::rows(&[7, 30]), 2])?);
+            let x = b.graph.add(Unary::Scale(1e4), &[x])?;
+            b.graph.add(Digits { bases, pooling }, &[x, table])
+        };
+        cases.push(case(folder.path(), &format!("digits {pooling:?}"), built));
     }
     for weights in [Orientation::Plain, Orientation::Transposed] {
         let built = |b: &mut Builder| {

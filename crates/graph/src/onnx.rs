@@ -531,5 +531,7 @@ pub fn leading(shape: &Shape) -> usize {
 
 /// ONNX's number of the element type of 32-bit floats.
 pub const FLOAT: Attribute = Attribute::Int(1);
+/// The type of 64-bit integers, for the attribute `to` of `Cast`.
+pub const INT64: Attribute = Attribute::Int(7);
 /// ONNX's number of the element type of truth values.
 pub const BOOL: Attribute = Attribute::Int(9);

@@ -67,6 +67,8 @@ struct SequencePlan {
     max_seq_len: Option<usize>,
     /// The positions of all rows, if that is a number.
     length: Option<usize>,
+    /// The id that rows are filled up with.
+    fill: Option<u32>,
     /// For each [`Cut`] the place of the axis along which its numbers lie.
     numbers: [Option<usize>; 2],
 }
@@ -102,7 +104,8 @@ impl FeedPlan {
     pub(crate) fn new(specs: &[FeatureSpec]) -> FeedPlan {
         let sequence = |(column, spec): (usize, &FeatureSpec)| {
             let sequence = spec.sequence.as_ref()?;
-            Some(SequencePlan { column, max_seq_len: sequence.max_seq_len, length: sequence.length, numbers: [None; 2] })
+            let (max_seq_len, length, fill) = (sequence.max_seq_len, sequence.length, sequence.fill);
+            Some(SequencePlan { column, max_seq_len, length, fill, numbers: [None; 2] })
         };
         FeedPlan { sequences: specs.iter().enumerate().filter_map(sequence).collect(), ids: Vec::new(), axes: Vec::new() }
     }
@@ -212,6 +215,9 @@ impl FeedPlan {
             IdPlan::Pooled { sequence } => pooled(column(sequence)),
             IdPlan::Along { sequence, cut, axis } => {
                 let column = cut_rows(column(sequence), self.sequences[sequence].maximum(cut));
+                if let Some(id) = self.sequences[sequence].fill {
+                    return column.filled(lengths[axis], id);
+                }
                 match column.padded(lengths[axis]) {
                     Positions::Ids(ids) => ids,
                     Positions::Dense(_) => unreachable!("sequences of numbers have no ids"),

@@ -87,7 +87,7 @@ fn try_run(config: &str, lines: &[(&str, &str, &str)]) -> Result<Run, String> {
     }
     let batch = features.transform(&rows).map_err(|error| error.to_string())?;
     let slots = Slots::new(features.specs(), features.label_names().len());
-    let mut groups = Groups::new(&pipeline, &features, &slots);
+    let mut groups = Groups::new(&pipeline, &features, &slots, crate::texts::Pass::Building);
     let mut builder = Builder::new(Mode::Training);
     let output = groups.columns(&mut builder, "g", None, "model_config").map_err(|error| error.to_string())?.tensor;
     let mut parameters = Parameters::initialise(&builder.graph, &builder.initializers, 1, &Pool::new(1).expect("a thread"));

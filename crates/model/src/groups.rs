@@ -1,7 +1,7 @@
 //! Feature groups: the columns of a group, one by one and side by side (EasyRec behaviours 12, 19 to 24).
 
 use rankmill_config::{Diagnostic, FeatureGroup, GroupFeature, Pipeline, did_you_mean, proto};
-use rankmill_data::{FeatureKind, FeatureSet, FeatureSpec};
+use rankmill_data::{FeatureKind, FeatureSet, FeatureSpec, TextSource, is_raw, raw_column};
 use rankmill_graph::ops::concat::Concat;
 use rankmill_graph::ops::leaf::DenseInput;
 use rankmill_graph::ops::lookup::{Combiner, Lookup};
@@ -18,6 +18,7 @@ use crate::explain::Explaining;
 use crate::feature_dropout::{FeatureDropout, drop_features, split};
 use crate::feed::{Slot, Slots};
 use crate::feed_sequences::FeedPlan;
+use crate::texts::{Pass, Texts};
 
 /// What feature groups need, and what building them leaves behind.
 pub(crate) struct Groups<'a> {
@@ -34,6 +35,8 @@ pub(crate) struct Groups<'a> {
     pub(crate) dropouts: Vec<(FeatureDropout, Value)>,
     /// The features of all groups, where scores are to be explained.
     pub(crate) explaining: Option<Explaining>,
+    /// The texts that blocks read.
+    pub(crate) texts: Texts,
 }
 
 /// The columns of a group, before any normalisation.
@@ -54,9 +57,10 @@ pub(crate) struct Member {
 }
 
 impl<'a> Groups<'a> {
-    pub(crate) fn new(pipeline: &'a Pipeline, features: &'a FeatureSet, slots: &'a Slots) -> Groups<'a> {
+    pub(crate) fn new(pipeline: &'a Pipeline, features: &'a FeatureSet, slots: &'a Slots, pass: Pass) -> Groups<'a> {
         let feed = FeedPlan::new(features.specs());
-        Groups { pipeline, features, slots, squares: Vec::new(), tensors: Vec::new(), feed, dropouts: Vec::new(), explaining: None }
+        let (squares, tensors, dropouts) = (Vec::new(), Vec::new(), Vec::new());
+        Groups { pipeline, features, slots, squares, tensors, feed, dropouts, explaining: None, texts: Texts::new(pass) }
     }
 
     /// Looks up the columns of group `name`, in tables of its own; `path` is the config place that asks for it. Tables of a wide group are
@@ -112,16 +116,28 @@ impl<'a> Groups<'a> {
         built.map_err(|error| self.pipeline.error(path, error.to_string()))
     }
 
-    /// The parsed features of group `name`, one by one: numbers as they are in the rows (EasyRec behaviour 119). A single number for each
-    /// row is a tensor `[B]`.
-    pub(crate) fn raw(&self, builder: &mut Builder, name: &str, path: &str) -> Result<Tensors, Diagnostic> {
+    /// The parsed features of group `name`, one by one: numbers and texts as they are in the rows (EasyRec behaviour 119). A single number
+    /// for each row is a tensor `[B]`.
+    pub(crate) fn raw(&mut self, builder: &mut Builder, name: &str, path: &str) -> Result<Tensors, Diagnostic> {
         let groups = self.pipeline.feature_groups();
         let group = find(self.pipeline, &groups, name, path)?;
+        let declared = self.pipeline.features();
         let mut features = Vec::with_capacity(group.features.len());
         for feature in &group.features {
-            let index = self.feature_index(name, feature)?;
+            let kind = declared.iter().find(|known| known.name == feature.name).map(|known| known.config.feature_type());
+            let is_raw = kind.is_some_and(is_raw);
+            let raw = self.features.specs().iter().position(|spec| is_raw && spec.name == raw_column(&feature.name));
+            if is_raw && raw.is_none() {
+                let source = TextSource { feature: feature.name.clone(), normalizations: Vec::new() };
+                features.push(self.texts.text(source));
+                continue;
+            }
+            let index = match raw {
+                Some(index) => index,
+                None => self.feature_index(name, feature)?,
+            };
             let Slot::Dense(slot, width) = self.slots.feature(index) else {
-                let message = format!("`raw_input` gives numbers, but feature `{}` of group `{name}` becomes ids", feature.name);
+                let message = format!("`raw_input` gives numbers and texts, but feature `{}` of group `{name}` becomes ids", feature.name);
                 return Err(self.pipeline.error(path, message));
             };
             let mut s = builder.scope(&format!("{name} (raw features)"));

@@ -1,7 +1,7 @@
 //! A model as a graph: feature groups, what the model class builds on them, predictions, losses, gradients.
 
 use rankmill_config::{Diagnostic, Diagnostics, Pipeline, proto};
-use rankmill_data::FeatureSet;
+use rankmill_data::{FeatureSet, TextColumn};
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::sum::Sum;
 use rankmill_graph::ops::unary::Unary;
@@ -21,6 +21,7 @@ use crate::losses::{self, LossTerms, add_all};
 use crate::models;
 use crate::predictions::predictions;
 use crate::tasks::{Task, TaskConfig, task_configs};
+use crate::texts::Pass;
 
 /// What a graph is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +127,21 @@ pub(crate) struct Construction<'a> {
     pub(crate) blocks: Vec<BlockOutput>,
 }
 
-impl Construction<'_> {
+impl<'a> Construction<'a> {
+    fn new(
+        pipeline: &'a Pipeline,
+        config: &'a proto::EasyRecModel,
+        groups: Groups<'a>,
+        tasks: &'a [TaskConfig],
+        purpose: Purpose,
+    ) -> Construction<'a> {
+        let mut builder = Builder::new(purpose.mode());
+        if let Some(proto::easy_rec_model::Model::ModelParams(params)) = &config.model {
+            builder.kernel_penalty = params.l2_regularization();
+        }
+        Construction { pipeline, config, builder, groups, tasks, blocks: Vec::new() }
+    }
+
     /// An error at `path` of the config.
     pub(crate) fn error(&self, path: &str, message: impl ToString) -> Diagnostic {
         self.pipeline.error(path, message.to_string())
@@ -147,28 +162,31 @@ pub(crate) fn layer_error(pipeline: &Pipeline, path: &str, error: LayerError) ->
     }
 }
 
+/// The columns of numbers that the blocks of a config need of texts. `features` are those without them.
+pub(crate) fn text_columns(pipeline: &Pipeline, features: &FeatureSet) -> Result<Vec<TextColumn>, Diagnostic> {
+    let config = model_config(pipeline)?;
+    let tasks = task_configs(pipeline, config)?;
+    let slots = Slots::new(features.specs(), features.label_names().len());
+    let groups = Groups::new(pipeline, features, &slots, Pass::Collecting);
+    let mut construction = Construction::new(pipeline, config, groups, &tasks, Purpose::Prediction);
+    models::class(pipeline, config)?(&mut construction)?;
+    Ok(construction.groups.texts.into_columns())
+}
+
+fn model_config(pipeline: &Pipeline) -> Result<&proto::EasyRecModel, Diagnostic> {
+    pipeline.proto.model_config.as_ref().ok_or_else(|| pipeline.error("", "the config has no model_config"))
+}
+
 fn build(pipeline: &Pipeline, features: &FeatureSet, purpose: Purpose) -> Result<Model, Diagnostic> {
-    let Some(config) = &pipeline.proto.model_config else {
-        return Err(pipeline.error("", "the config has no model_config"));
-    };
+    let config = model_config(pipeline)?;
     let class = models::class(pipeline, config)?;
     let task_configs = task_configs(pipeline, config)?;
     let slots = Slots::new(features.specs(), features.label_names().len());
-    let mut builder = Builder::new(purpose.mode());
-    if let Some(proto::easy_rec_model::Model::ModelParams(params)) = &config.model {
-        builder.kernel_penalty = params.l2_regularization();
-    }
-    let mut construction = Construction {
-        pipeline,
-        config,
-        builder,
-        groups: Groups {
-            explaining: (purpose == Purpose::Explanation).then(Explaining::default),
-            ..Groups::new(pipeline, features, &slots)
-        },
-        tasks: &task_configs,
-        blocks: Vec::new(),
+    let groups = Groups {
+        explaining: (purpose == Purpose::Explanation).then(Explaining::default),
+        ..Groups::new(pipeline, features, &slots, Pass::Building)
     };
+    let mut construction = Construction::new(pipeline, config, groups, &task_configs, purpose);
     let heads = class(&mut construction)?;
     let Construction { mut builder, mut groups, blocks, .. } = construction;
     if purpose == Purpose::Training {
@@ -186,6 +204,14 @@ fn build(pipeline: &Pipeline, features: &FeatureSet, purpose: Purpose) -> Result
             }
         }
         tasks.push(Task::new(task, &outputs));
+    }
+    for (name, value) in std::mem::take(&mut builder.predictions) {
+        if outputs.iter().any(|output| output.name == name) {
+            let message = format!("the output `{name}` of a block with `add_to_outputs` has the name of a prediction; rename the block");
+            return Err(pipeline.error("model_config.backbone", message));
+        }
+        let width = builder.graph.shape(value).elements();
+        outputs.push(Output { name, value, width });
     }
     if config.model_class() == "ESMM" {
         let product = esmm_product(&mut builder, &task_configs, &outputs);

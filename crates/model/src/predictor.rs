@@ -17,6 +17,7 @@ use crate::feed::{BatchFeed, BatchKeys};
 use crate::model::{Model, Output, Purpose};
 use crate::parameters::{ParameterError, Parameters};
 use crate::tasks::Task;
+use crate::texts::feature_set;
 
 /// The inference graph of a model, without values.
 pub struct Scorer {
@@ -165,7 +166,7 @@ impl Predictor {
     /// If the directory holds no model, a file is damaged, or a golden row scores differently.
     pub fn load(directory: &Path, pool: Arc<Pool>) -> Result<Predictor, BundleError> {
         let bundle = Bundle::open(directory)?;
-        let features = FeatureSet::new(&bundle.pipeline).map_err(BundleError::Config)?;
+        let features = feature_set(&bundle.pipeline).map_err(BundleError::Config)?;
         let mut scorer =
             Scorer::new(&bundle.pipeline, &features, Purpose::Prediction, pool, Precision::F32).map_err(BundleError::Config)?;
         let Bundle { pipeline, parameters, manifest, path, calibration } = bundle;

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use rankmill_config::proto::TrainConfig;
 use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::{
-    Batch, FeatureCache, FeatureSet, FeatureStatistics, InputFile, Position, Reader, ReaderOptions, Rejected, Report, Supply,
+    Batch, FeatureCache, FeatureStatistics, InputFile, Position, Reader, ReaderOptions, Rejected, Report, Supply,
 };
 use rankmill_graph::OpProfile;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 use rankmill_model::bundle::{CONFIG_FILE, Manifest, processor, write_file};
+use rankmill_model::feature_set;
 use serde_json::json;
 
 use crate::checkpoint::{self, RunState};
@@ -219,7 +220,7 @@ impl<'a> Run<'a> {
         if train_config.num_steps() == 0 && epochs == 0 {
             return Err(TrainError::Endless);
         }
-        let features = FeatureSet::new(pipeline)?;
+        let features = feature_set(pipeline)?;
         let control = Control::new(pipeline, &options.model_dir)?;
         let keep = if online::wants_all(pipeline) { Keep::Metrics } else { Keep::Needed };
         let trainer_options = TrainerOptions { seed: options.seed, precision: options.precision, keep, ..TrainerOptions::default() };

@@ -489,6 +489,7 @@ fn block_tensors(blocks: &[BlockOutput]) -> Vec<(String, Value)> {
             Tensors::List(parts) | Tensors::Tuple(parts) => {
                 parts.iter().enumerate().for_each(|(i, part)| named(out, format!("{name}/{i}"), part));
             }
+            Tensors::Text(_) => {}
         }
     }
     let mut out = Vec::new();

@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use rankmill_config::{Diagnostics, Pipeline};
-use rankmill_data::FeatureSet;
 use rankmill_graph::{Executor, Graph, ParameterSlot, Value};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::substrate::LENGTH_UNIT;
-use rankmill_model::{Bounds, DynamicTable, Model, Purpose};
+use rankmill_model::{Bounds, DynamicTable, Model, Purpose, feature_set};
 use rankmill_nn::layers::Tensors;
 
 use crate::control::Control;
@@ -78,12 +77,12 @@ impl ModelSummary {
     /// What the config asks for and can't be built, with the config line.
     pub fn new(pipeline: &Pipeline) -> Result<ModelSummary, Diagnostics> {
         Control::new(pipeline, Path::new(pipeline.proto.model_dir()))?;
-        let features = FeatureSet::new(pipeline)?;
+        let features = feature_set(pipeline)?;
         let inference = Model::build(pipeline, &features, Purpose::Prediction)?;
         let training = Model::build(pipeline, &features, Purpose::Training)?;
         let optimizers = Optimizers::new(pipeline)?;
         let batch_size = pipeline.proto.data_config.as_ref().map_or(32, |data| data.batch_size()) as usize;
-        let is_table = |name: &str| name.ends_with("/embedding_weights");
+        let is_table = |name: &str| name.ends_with("/embedding_weights") || name.ends_with("/embedding/embeddings");
         let elements = |tables: bool| {
             let slots = inference.graph.parameters().iter().filter(|slot| is_table(&slot.name) == tables);
             slots.map(|slot| slot.shape.elements() as u64).sum::<u64>()
@@ -167,6 +166,7 @@ fn shown(graph: &Graph, output: &Tensors) -> String {
         Tensors::One(value) => graph.shape(*value).to_string(),
         Tensors::List(parts) => format!("[{}]", list(parts)),
         Tensors::Tuple(parts) => format!("({})", list(parts)),
+        Tensors::Text(_) => "text".to_owned(),
     }
 }
 

@@ -267,8 +267,8 @@ fn runs_that_stop_and_go_on_end_with_the_same_bits() {
     let whole = run(folder.path(), "whole", 1, Start::Fresh, None);
     assert!(whole.dynamic_tables.iter().all(|table| table.forgotten > 0 && table.rows > 0), "{:?}", whole.dynamic_tables);
     // One stop between checkpoints, one soon after ids were forgotten.
-    assert!(run(folder.path(), "parts", 2, Start::Fresh, Some(8)).interrupted);
-    assert!(run(folder.path(), "parts", 1, Start::Resume, Some(16)).interrupted);
+    assert!(run(folder.path(), "parts", 2, Start::Fresh, Some(8)).ending.is_some());
+    assert!(run(folder.path(), "parts", 1, Start::Resume, Some(16)).ending.is_some());
     let parts = run(folder.path(), "parts", 2, Start::Resume, None);
     let metrics = |outcome: &Outcome| outcome.evaluation.as_ref().map(|evaluation| evaluation.metrics.clone());
     assert_eq!(metrics(&whole), metrics(&parts));

@@ -33,7 +33,7 @@ use rankmill_config::{Edits, Pipeline};
 use rankmill_data::{FeatureBatch, FeatureSet, Reader, ReaderOptions};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
-use rankmill_model::{Parameter, Parameters, Purpose, Scorer, Scores};
+use rankmill_model::{Parameter, Parameters, Purpose, Scorer, Scores, feature_set};
 use rankmill_train::evaluate::Evaluator;
 use rankmill_train::step::{IdleRows, Keep, Trainer, TrainerOptions};
 use safetensors::{Dtype, SafeTensors};
@@ -253,7 +253,7 @@ fn first_kink(folder: &Path) -> Option<u64> {
 /// A trainer with the trace's initial values, and the batches.
 fn fresh_run(folder: &Path) -> (Trainer, Vec<FeatureBatch>) {
     let pipeline = Pipeline::load(&folder.join("pipeline.config"), &Edits::default()).expect("the config can be read");
-    let features = FeatureSet::new(&pipeline).expect("the features can be built");
+    let features = feature_set(&pipeline).expect("the features can be built");
     let pool = Arc::new(Pool::new(1).expect("threads"));
     let options = TrainerOptions { keep: Keep::Everything, idle_rows: IdleRows::EveryStep, ..TrainerOptions::default() };
     let mut trainer = Trainer::new(&pipeline, &features, pool, options).expect("the model can be built");
@@ -288,7 +288,7 @@ fn compare(folder: &Path, threads: usize, idle_rows: IdleRows, last: u64) -> Ver
     let pipeline = Pipeline::load(&folder.join("pipeline.config"), &Edits::default()).expect("the config can be read");
     let trace = Trace::read(&folder.join("trace.safetensors"));
     let rows = vec![folder.join("rows.tsv").display().to_string()];
-    let features = FeatureSet::new(&pipeline).expect("the features can be built");
+    let features = feature_set(&pipeline).expect("the features can be built");
     let pool = Arc::new(Pool::new(threads).expect("threads"));
     let options = TrainerOptions { keep: Keep::Everything, idle_rows, ..TrainerOptions::default() };
     let mut trainer = Trainer::new(&pipeline, &features, Arc::clone(&pool), options).expect("the model can be built");

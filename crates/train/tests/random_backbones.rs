@@ -14,7 +14,7 @@ use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::ids::IdColumn;
 use rankmill_kernels::pool::Pool;
 use rankmill_model::bundle::{read_tensors, write_tensors};
-use rankmill_model::{Parameters, Purpose, Scorer};
+use rankmill_model::{Parameters, Purpose, Scorer, feature_set};
 use rankmill_train::step::{Trainer, TrainerOptions};
 
 const CONFIGS: u64 = 500;
@@ -304,7 +304,7 @@ fn check(seed: u64, pools: &[Arc<Pool>; 2]) -> (usize, usize) {
         Pipeline::parse("random.config", &text, &Edits::default()).unwrap_or_else(|problems| panic!("{seed}: {problems}\n{text}"));
     let problems = validate(&pipeline);
     assert!(problems.is_empty(), "{seed}: {problems}\n{text}");
-    let features = FeatureSet::new(&pipeline).unwrap_or_else(|problems| panic!("{seed}: {problems}\n{text}"));
+    let features = feature_set(&pipeline).unwrap_or_else(|problems| panic!("{seed}: {problems}\n{text}"));
     let mut random = Random::new(seed ^ 0xabcd);
     let batch = batch(&features, &mut random);
     let trainer = |pool: &Arc<Pool>| {

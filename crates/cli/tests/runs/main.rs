@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
-const CONFIG: &str = include_str!("../../train/tests/data/small.config");
+const CONFIG: &str = include_str!("../../../train/tests/data/small.config");
 
 /// A folder with rows of MovieLens' shape: 1,800 to train on, in batches of 100.
 struct Place(TempDir);

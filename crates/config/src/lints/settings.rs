@@ -32,7 +32,7 @@ const fn idle(message: &'static str, field: &'static str, effect: &'static str, 
 }
 
 /// Values, by message and field.
-const VALUES: [Idle; 45] = [
+const VALUES: [Idle; 44] = [
     idle("DatasetConfig", "chief_redundant", MACHINERY, REMOVE),
     idle("DatasetConfig", "data_compression_type", RECORDS, REMOVE),
     idle("DatasetConfig", "eval_batch_size", "evaluation uses `batch_size`, as EasyRec's file inputs do", REMOVE),
@@ -74,7 +74,6 @@ const VALUES: [Idle; 45] = [
     idle("Field", "input_dim", SHAPES, REMOVE),
     idle("Field", "input_shape", SHAPES, REMOVE),
     idle("Field", "user_define_fn_res_type", "labels are f32, whatever a function makes of them", REMOVE),
-    idle("MLP", "add_to_outputs", "not used yet: predictions hold the scores, and no outputs of hidden layers", REMOVE),
     idle("Optimizer", "moving_average_decay", "only `use_moving_average` needs it, which is not supported", REMOVE),
     idle("TrainConfig", "inter_op_parallelism_threads", MACHINERY, THREADS),
     idle("TrainConfig", "intra_op_parallelism_threads", MACHINERY, THREADS),

@@ -1,5 +1,7 @@
 //! Features: from text fields to the columns of a batch. One file per feature type; `build` below is the list of them.
 
+mod block_columns;
+mod buckets;
 mod build;
 mod combo;
 mod expr;
@@ -17,6 +19,7 @@ mod sequence;
 mod set;
 mod split;
 mod tag;
+mod text;
 mod vocabulary;
 
 use rankmill_config::proto::feature_config::FeatureType;
@@ -27,9 +30,13 @@ use build::Declaration;
 use fields::{RowErrors, Values};
 use ids::Id;
 
+pub use block_columns::{bucket_column, is_raw, raw_column};
 pub use recipe::Recipe;
 pub use scoring::ScoringField;
 pub use set::{FeatureSet, OnError};
+pub use text::{
+    Characters, NormalizationError, OverlapMethod, Scaling, TextColumn, TextFunction, TextNormalization, TextSource, TokenIds, Tokens,
+};
 pub use vocabulary::read_vocabulary;
 
 /// A feature, ready to run.
@@ -42,6 +49,8 @@ pub(crate) enum Feature {
     Lookup(lookup::LookupFeature),
     Sequence(Box<sequence::SequenceFeature>),
     Expr(expr::ExprFeature),
+    Buckets(Box<buckets::BucketFeature>),
+    Text(Box<text::TextFeature>),
 }
 
 /// What a feature makes of the rows of a batch.
@@ -56,6 +65,11 @@ impl Made {
     fn ids<T: Id>((column, counts): (IdColumn<T>, FeatureCounts)) -> Made {
         let (column, keys) = T::split(column);
         Made { column: Column::Ids(column), keys, counts }
+    }
+
+    /// A column without a dynamic table.
+    fn plain(column: Column, counts: FeatureCounts) -> Made {
+        Made { column, keys: Vec::new(), counts }
     }
 }
 
@@ -77,9 +91,10 @@ fn build(declaration: &Declaration<'_>) -> Result<build::Built, build::Problem> 
         FeatureType::ComboFeature => combo::build(declaration),
         FeatureType::LookupFeature => lookup::build(declaration),
         FeatureType::SequenceFeature => sequence::build(declaration),
-        FeatureType::PassThroughFeature => {
-            Err(build::Problem::at("feature_type", "a PassThroughFeature makes no column of a model; only metrics and samplers name it"))
-        }
+        FeatureType::PassThroughFeature => Err(build::Problem::at(
+            "feature_type",
+            "a PassThroughFeature makes no column of a model; only raw_input blocks, metrics and samplers name it",
+        )),
         FeatureType::ExprFeature => expr::build(declaration),
     }
 }
@@ -99,6 +114,8 @@ impl Feature {
             Feature::Lookup(feature) => ids(feature.rule.rows(), false),
             Feature::Sequence(feature) => feature.kind(),
             Feature::Expr(_) => FeatureKind::Dense { width: 1 },
+            Feature::Buckets(feature) => feature.kind(),
+            Feature::Text(feature) => feature.kind(),
         }
     }
 
@@ -110,7 +127,7 @@ impl Feature {
             Feature::Tag(feature) => Made::ids::<T>(feature.transform(values[0], values.get(1).copied(), rows, empty, errors)),
             Feature::Raw(feature) => match feature.transform(values[0], rows, empty, errors) {
                 (Column::Ids(column), counts) => Made::ids((T::from_rows(column), counts)),
-                (column, counts) => Made { column, keys: Vec::new(), counts },
+                (column, counts) => Made::plain(column, counts),
             },
             Feature::Combo(feature) => Made::ids::<T>(feature.transform(values, rows, errors)),
             Feature::Lookup(feature) => Made::ids::<T>(feature.transform(values[0], values[1], rows, errors)),
@@ -120,8 +137,10 @@ impl Feature {
             }
             Feature::Expr(feature) => {
                 let (column, counts) = feature.transform(values, rows, errors);
-                Made { column: Column::Dense(column), keys: Vec::new(), counts }
+                Made::plain(Column::Dense(column), counts)
             }
+            Feature::Buckets(feature) => feature.transform(inputs, errors),
+            Feature::Text(feature) => feature.transform(values, rows),
         }
     }
 }

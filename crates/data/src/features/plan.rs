@@ -9,7 +9,8 @@ use rankmill_config::proto::{self, WideOrDeep};
 use rankmill_config::{Diagnostic, Diagnostics, Feature as Declared, Pipeline, did_you_mean};
 
 use super::FeatureSet;
-use super::build::{Built, Declaration};
+use super::block_columns::is_raw;
+use super::build::{Built, Declaration, Problem};
 use super::fields::{EmptyNumbers, Field, FieldDefault, Parsed};
 use super::formula::Formula;
 use super::set::{Label, OnError, PlannedFeature};
@@ -59,6 +60,7 @@ pub(super) fn feature_set(pipeline: &Pipeline) -> Result<FeatureSet, Diagnostics
         parsed: Vec::new(),
     };
     planner.add_features(&usages, &mut set);
+    planner.add_block_columns(&mut set);
     planner.add_labels(data, &mut set);
     planner.add_sample_weight(data, &mut set);
     planner.add_keys(&mut set);
@@ -70,14 +72,14 @@ pub(super) fn feature_set(pipeline: &Pipeline) -> Result<FeatureSet, Diagnostics
     Ok(set)
 }
 
-struct Planner<'a> {
-    pipeline: &'a Pipeline,
+pub(super) struct Planner<'a> {
+    pub(super) pipeline: &'a Pipeline,
     problems: Vec<Diagnostic>,
-    fields: Vec<Field>,
+    pub(super) fields: Vec<Field>,
 }
 
-impl Planner<'_> {
-    fn problem(&mut self, path: &str, message: impl Into<String>) {
+impl<'a> Planner<'a> {
+    pub(super) fn problem(&mut self, path: &str, message: impl Into<String>) {
         self.problems.push(self.pipeline.error(path, message));
     }
 
@@ -142,9 +144,16 @@ impl Planner<'_> {
             usage.deep |= kind != WideOrDeep::Wide;
         };
         let groups = self.pipeline.feature_groups();
+        let kinds: BTreeMap<String, FeatureType> =
+            self.pipeline.features().iter().map(|feature| (feature.name.clone(), feature.config.feature_type())).collect();
         for group in &groups {
+            let readers = self.pipeline.group_readers(group.name);
             for feature in &group.features {
-                add(&feature.name, feature.path.clone(), group.config.wide_deep());
+                // Of blocks that read a group raw only some kinds of features have columns of their own.
+                let is_other = kinds.get(&feature.name).is_none_or(|kind| !is_raw(*kind));
+                if readers.features || (readers.raw && is_other) {
+                    add(&feature.name, feature.path.clone(), group.config.wide_deep());
+                }
             }
         }
         for (feature, path) in self.pipeline.sequence_group_features() {
@@ -161,8 +170,7 @@ impl Planner<'_> {
         let declared = pipeline.features();
         for (name, usage) in usages {
             if !declared.iter().any(|feature| feature.name == *name) {
-                let near = did_you_mean(name, declared.iter().map(|feature| feature.name.as_str()));
-                self.problems.push(pipeline.error(&usage.path, format!("no feature is named `{name}`")).with_help(near));
+                self.unknown_feature(name, &usage.path);
             }
         }
         for (at, feature) in declared.iter().enumerate() {
@@ -177,45 +185,63 @@ impl Planner<'_> {
         }
     }
 
-    fn add_feature(&mut self, feature: &Declared<'_>, usage: &Usage, declared: &[Declared<'_>], set: &mut FeatureSet) {
+    pub(super) fn unknown_feature(&mut self, name: &str, path: &str) {
+        let declared = self.pipeline.features();
+        let near = did_you_mean(name, declared.iter().map(|feature| feature.name.as_str()));
+        self.problems.push(self.pipeline.error(path, format!("no feature is named `{name}`")).with_help(near));
+    }
+
+    /// The fields that a feature reads, or diagnostics.
+    pub(super) fn inputs(&mut self, feature: &Declared<'_>) -> Option<Vec<usize>> {
         let path = &feature.path;
         if feature.config.input_names.is_empty() {
             self.problem(path, format!("the feature `{}` has no input_names", feature.name));
-            return;
+            return None;
         }
         let mut inputs = Vec::new();
         for (at, name) in feature.config.input_names.iter().enumerate() {
             inputs.extend(self.field(name, &format!("{path}.input_names[{at}]")));
         }
-        if inputs.len() != feature.config.input_names.len() {
-            return;
+        (inputs.len() == feature.config.input_names.len()).then_some(inputs)
+    }
+
+    /// A feature that a deep group uses.
+    pub(super) fn declaration<'f>(&self, feature: &'f Declared<'_>, inputs: &[usize]) -> Declaration<'f> {
+        Declaration {
+            name: &feature.name,
+            config: &feature.config,
+            inputs: inputs.iter().map(|&input| self.fields[input].kind).collect(),
+            ignored: self.fields[inputs[0]].ignored.clone(),
+            deep: true,
+            wide: false,
+            dynamic: None,
         }
+    }
+
+    /// Notes what is wrong with a feature.
+    pub(super) fn problem_of(&mut self, feature: &Declared<'_>, problem: Problem) {
+        let path = &feature.path;
+        let place = if problem.setting.is_empty() { path.clone() } else { format!("{path}.{}", problem.setting) };
+        let message = format!("feature `{}`: {}", feature.name, problem.message);
+        self.problems.push(match problem.span {
+            Some(span) => self.pipeline.error_within(&place, span, message),
+            None => self.pipeline.error(&place, message),
+        });
+    }
+
+    fn add_feature(&mut self, feature: &Declared<'_>, usage: &Usage, declared: &[Declared<'_>], set: &mut FeatureSet) {
+        let path = &feature.path;
+        let Some(inputs) = self.inputs(feature) else { return };
         let dynamic = self.dynamic(feature);
         if feature.config.feature_type() != FeatureType::IdFeature {
             for (at, &input) in inputs.iter().enumerate() {
                 self.refuse_ignored(input, &format!("{path}.input_names[{at}]"));
             }
         }
-        let declaration = Declaration {
-            name: &feature.name,
-            config: &feature.config,
-            inputs: inputs.iter().map(|&input| self.fields[input].kind).collect(),
-            ignored: self.fields[inputs[0]].ignored.clone(),
-            deep: usage.deep,
-            wide: usage.wide,
-            dynamic,
-        };
+        let declaration = Declaration { deep: usage.deep, wide: usage.wide, dynamic, ..self.declaration(feature, &inputs) };
         let Built { feature: built, combiner, table_suffix } = match super::build(&declaration) {
             Ok(built) => built,
-            Err(problem) => {
-                let place = if problem.setting.is_empty() { path.clone() } else { format!("{path}.{}", problem.setting) };
-                let message = format!("feature `{}`: {}", feature.name, problem.message);
-                self.problems.push(match problem.span {
-                    Some(span) => self.pipeline.error_within(&place, span, message),
-                    None => self.pipeline.error(&place, message),
-                });
-                return;
-            }
+            Err(problem) => return self.problem_of(feature, problem),
         };
         let kind = built.kind();
         let embedding_dim = feature.config.embedding_dim() as usize;
@@ -249,6 +275,7 @@ impl Planner<'_> {
                 length: matches!(kind, FeatureKind::IdSequence { weighted: true, .. } | FeatureKind::DenseSequence { .. })
                     .then_some(feature.config.sequence_length() as usize),
                 combiner: feature.config.sequence_combiner.clone(),
+                fill: None,
             }),
             dynamic,
         });

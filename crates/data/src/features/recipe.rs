@@ -11,7 +11,7 @@ use super::fields::{EmptyNumbers, Field, FieldDefault};
 use super::ids::IdRule;
 use super::raw::{RawFeature, RawOutput};
 use super::{Feature, FeatureSet};
-use crate::batch::Combiner;
+use crate::batch::{Combiner, FeatureKind};
 
 /// The recipe of all inputs.
 #[derive(Clone, Debug, Serialize)]
@@ -114,7 +114,14 @@ impl FeatureSet {
         match &self.features[feature].feature {
             Feature::Id(_) => Some(1),
             Feature::Raw(raw) => Some(raw.width),
-            Feature::Tag(_) | Feature::Combo(_) | Feature::Lookup(_) | Feature::Sequence(_) | Feature::Expr(_) => None,
+            Feature::Buckets(_) if matches!(self.specs[feature].kind, FeatureKind::Ids { weighted: false, .. }) => Some(1),
+            Feature::Tag(_)
+            | Feature::Combo(_)
+            | Feature::Lookup(_)
+            | Feature::Sequence(_)
+            | Feature::Expr(_)
+            | Feature::Buckets(_)
+            | Feature::Text(_) => None,
         }
     }
 }
@@ -152,7 +159,9 @@ fn kind(feature: &Feature, config: &proto::FeatureConfig) -> Option<Kind> {
                 RawOutput::Weights(of) => Output::Weights(combiner(*of)),
             },
         },
-        Feature::Combo(_) | Feature::Lookup(_) | Feature::Sequence(_) | Feature::Expr(_) => return None,
+        Feature::Combo(_) | Feature::Lookup(_) | Feature::Sequence(_) | Feature::Expr(_) | Feature::Buckets(_) | Feature::Text(_) => {
+            return None;
+        }
     })
 }
 

@@ -8,10 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rankmill_config::{Diagnostics, Pipeline, nearest};
-use rankmill_data::FeatureSet;
 use rankmill_graph::Graph;
 use rankmill_model::bundle::{BundleError, GoldenRows, Manifest, write_bundle};
-use rankmill_model::{Model, Parameter, Parameters, Purpose};
+use rankmill_model::{Model, Parameter, Parameters, Purpose, feature_set};
 
 pub use read::{Variable, read_variables};
 
@@ -98,7 +97,7 @@ pub fn import(pipeline: &Pipeline, variables: Vec<Variable>, directory: &Path, g
     if directory.exists() {
         return Err(ImportError::Exists { path: directory.to_owned() });
     }
-    let features = FeatureSet::new(pipeline)?;
+    let features = feature_set(pipeline)?;
     let model = Model::build(pipeline, &features, Purpose::Prediction)?;
     if let Some(table) = model.dynamic.first() {
         return Err(ImportError::DynamicTable { name: table.name.clone() });

@@ -38,6 +38,9 @@ impl Op for PositionRows {
         }
     }
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+        if !backward.wants(inputs[0]) {
+            return Ok(vec![None]);
+        }
         let rows = backward.shape(inputs[0]).dims[0];
         Ok(vec![Some(backward.add(PositionSums { axis: self.axis, rows }, &[upstream])?)])
     }

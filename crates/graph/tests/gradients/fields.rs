@@ -5,6 +5,7 @@ use crate::harness::{Harness, check};
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::cin::Interaction;
 use rankmill_graph::ops::concat::Columns;
+use rankmill_graph::ops::digits::{Digits, Pooling};
 use rankmill_graph::ops::dots::Dots;
 use rankmill_graph::ops::extreme::Extreme;
 use rankmill_graph::ops::fill::Fill;
@@ -17,6 +18,7 @@ use rankmill_graph::ops::reduce::SumColumns;
 use rankmill_graph::ops::reshape::{Reshape, StopGradient};
 use rankmill_graph::ops::segments::{ReduceRuns, Reduction, RepeatFields, SumFields};
 use rankmill_graph::ops::softmax::Softmax;
+use rankmill_graph::ops::table_rows::TableRows;
 use rankmill_graph::ops::unary::Unary;
 use rankmill_graph::{Executor, Feed, Graph, GraphError, Op, Shape, Value, Weights, differentiate};
 use rankmill_kernels::gemm::{Orientation, Precision};
@@ -249,6 +251,55 @@ fn equal_maxima_share_the_gradient_and_stops_hold() -> Result<(), GraphError> {
     Ok(())
 }
 
+/// The batch's input, times 8: whole and halves from -8 to 8.
+fn whole(h: &mut Harness) -> Result<Value, GraphError> {
+    let x = h.graph.add(DenseInput { slot: 0, width: 6, axis: None }, &[])?;
+    h.graph.add(Unary::Scale(8.0), &[x])
+}
+
+#[test]
+fn rows_of_tables() {
+    check("rows of a table", |h| {
+        let numbers = whole(h)?;
+        let table = h.parameter(&[7, 3])?;
+        h.graph.add(TableRows, &[table, numbers])
+    });
+    // So wide that its gradient is cut into blocks of four rows.
+    check("rows of a wide table", |h| {
+        let numbers = whole(h)?;
+        let number = h.graph.add(Columns { first: 2, width: 1 }, &[numbers])?;
+        let table = h.parameter(&[7, 4096])?;
+        let rows = h.graph.add(TableRows, &[table, number])?;
+        h.graph.add(Columns { first: 4000, width: 5 }, &[rows])
+    });
+    for pooling in [Pooling::Sum, Pooling::Mean] {
+        check(&format!("digits, {pooling:?}"), |h| {
+            let numbers = whole(h)?;
+            let table = h.parameter(&[6 * Digits::rows(&[2, 9]), 3])?;
+            h.graph.add(Digits { bases: [2, 9].into(), pooling }, &[numbers, table])
+        });
+    }
+}
+
+#[test]
+fn digits_of_numbers() -> Result<(), GraphError> {
+    assert_eq!(Digits::rows(&[2, 9]), 32 * 2 + 11 * 9);
+    let mut graph = Graph::new();
+    let x = graph.add(DenseInput { slot: 0, width: 1, axis: None }, &[])?;
+    let rows = Digits::rows(&[10]);
+    let table = graph.declare("t", Shape::fixed(&[rows, 1]), true)?;
+    let table = graph.add(Parameter { index: table, shape: Shape::fixed(&[rows, 1]) }, &[])?;
+    let digits = graph.add(Digits { bases: [10].into(), pooling: Pooling::Sum }, &[x, table])?;
+    let mut executor = Executor::new(graph, &[digits], 6, Precision::F32);
+    // Row k·10 + d is worth d·10^k, so that the rows of a number add up to it.
+    let worth: Vec<f32> = (0..rows).map(|row| (row % 10) as f32 * 10_f32.powi((row / 10) as i32)).collect();
+    let numbers = [0.0, 7.9, 120.0, 30_405.0, -1.0, f32::NAN];
+    let feed = Feed { rows: 6, lengths: &[], dense: &[MatRef::new(&numbers, 6, 1)], ids: &[], seed: 0 };
+    executor.run(&[MatRef::new(&worth, rows, 1)], Weights::Changed, &feed, &Pool::new(1).expect("a thread"));
+    assert_eq!(executor.value(digits).to_vec(), [0.0, 7.0, 120.0, 30_405.0, 4_294_967_295.0, 0.0]);
+    Ok(())
+}
+
 #[test]
 fn shapes_that_do_not_fit_are_refused() -> Result<(), GraphError> {
     let mut graph = Graph::new();
@@ -272,6 +323,8 @@ fn shapes_that_do_not_fit_are_refused() -> Result<(), GraphError> {
         graph.add(PerField { units: 3, weights: Orientation::Plain }, &[fields, kernel]),
         graph.add(Interaction { width: 3 }, &[fields, fields, kernel, kernel]),
         graph.add(Binary::Add, &[fields, kernel]),
+        graph.add(TableRows, &[kernel, x]),
+        graph.add(Digits { bases: [2].into(), pooling: Pooling::Sum }, &[x, kernel]),
     ];
     for (i, result) in refused.iter().enumerate() {
         assert!(matches!(result, Err(GraphError::Shape { .. })), "case {i}: {result:?}");

@@ -41,6 +41,8 @@ pub(super) struct BlockGraph {
 pub(super) struct Outside<'a> {
     /// All packages, numbered from 1.
     pub(super) packages: &'a [&'a str],
+    /// The blocks of the packages.
+    pub(super) package_blocks: &'a [proto::BlockPackage],
     /// For blocks of a package, those of the backbone.
     pub(super) backbone: &'a [proto::Block],
     pub(super) in_package: bool,
@@ -67,10 +69,37 @@ impl BlockGraph {
                 if let Source::Node(node) = read {
                     graph.readers[*node].push(i);
                 }
+                graph.wait_for_packages(blocks, i, &source, outside);
                 graph.sources[i].push(source);
             }
         }
         Ok(graph)
+    }
+
+    /// A block of the backbone that calls a package comes after the blocks that the package reads.
+    fn wait_for_packages(&mut self, blocks: &[proto::Block], caller: usize, source: &Source, outside: &Outside<'_>) {
+        let mut called = Vec::new();
+        let mut next = Some(source);
+        while let Some(Source::Package { index, input }) = next {
+            called.push(index - 1);
+            next = input.as_deref();
+        }
+        let mut at = 0;
+        while let Some(package) = called.get(at).and_then(|index| outside.package_blocks.get(*index)) {
+            at += 1;
+            for input in package.blocks.iter().flat_map(|block| &block.inputs) {
+                for name in input.package_input.iter().map(String::as_str).chain(named_by(input)) {
+                    let is_own = package.blocks.iter().any(|block| block.name() == name);
+                    if let Some(index) = self::package(outside, name).map(|index| index - 1).filter(|index| !called.contains(index)) {
+                        called.push(index);
+                    }
+                    let read = blocks.iter().position(|block| block.name() == name).filter(|read| !is_own && *read != caller);
+                    if let Some(read) = read.filter(|_| !outside.in_package) {
+                        self.readers[read].push(caller);
+                    }
+                }
+            }
+        }
     }
 
     fn source(
@@ -181,6 +210,14 @@ impl BlockGraph {
     /// The nodes that nobody reads, in order.
     pub(super) fn leaves(&self) -> impl Iterator<Item = usize> {
         (0..self.nodes.len()).filter(|node| self.readers[*node].is_empty())
+    }
+}
+
+/// The block, group or package that an input names.
+fn named_by(input: &proto::Input) -> Option<&str> {
+    match &input.name {
+        Some(InputName::BlockName(name) | InputName::FeatureGroupName(name) | InputName::PackageName(name)) => Some(name),
+        Some(InputName::UsePackageInput(_)) | None => None,
     }
 }
 

@@ -47,7 +47,7 @@ impl Backbone<'_> {
                     Some(SequentialLayer::Repeat(layer)) => Layer::Repeat(layer),
                     None => return Err(self.pipeline.error(&path, "this layer is empty")),
                 };
-                current = self.layer(builder, &format!("{scope}_l{i}"), layer, current, &path)?;
+                current = self.layer(builder, groups, &format!("{scope}_l{i}"), layer, current, &path)?;
             }
             return Ok(current);
         }
@@ -61,7 +61,10 @@ impl Backbone<'_> {
                 let group = self.group_name(block, &path)?;
                 return groups.raw(builder, group, &path);
             }
-            Some(BlockLayer::EmbeddingLayer(_)) => return Err(self.pipeline.error(&path, "`embedding_layer` is not supported yet")),
+            Some(BlockLayer::EmbeddingLayer(options)) => {
+                let group = self.group_name(block, &path)?;
+                return groups.embedding_layer(builder, group, options, &scope, &path);
+            }
             Some(BlockLayer::KerasLayer(layer)) => Layer::Component(layer),
             Some(BlockLayer::Lambda(layer)) => Layer::Lambda(layer),
             Some(BlockLayer::Recurrent(layer)) => Layer::Recurrent(layer),
@@ -69,7 +72,7 @@ impl Backbone<'_> {
             None => return self.block_input(builder, groups, package, index),
         };
         let input = self.block_input(builder, groups, package, index)?;
-        self.layer(builder, &scope, layer, input, &path)
+        self.layer(builder, groups, &scope, layer, input, &path)
     }
 
     /// The group of a block that reads features.
@@ -108,16 +111,24 @@ impl Backbone<'_> {
         Ok(output)
     }
 
-    fn layer(&mut self, builder: &mut Builder, scope: &str, layer: Layer<'_>, input: Tensors, path: &str) -> Result<Tensors, Diagnostic> {
+    fn layer(
+        &mut self,
+        builder: &mut Builder,
+        groups: &mut Groups<'_>,
+        scope: &str,
+        layer: Layer<'_>,
+        input: Tensors,
+        path: &str,
+    ) -> Result<Tensors, Diagnostic> {
         match layer {
-            Layer::Component(layer) => self.component(builder, scope, layer, &input, &format!("{path}.keras_layer")),
+            Layer::Component(layer) => self.component(builder, groups, scope, layer, input, &format!("{path}.keras_layer")),
             Layer::Lambda(lambda) => {
                 let path = format!("{path}.lambda.expression");
                 let function = Lambda::parse(lambda.expression(), 1);
                 self.apply(&mut builder.scope(scope), &path, function, &[Term::from(input)])
             }
-            Layer::Recurrent(layer) => self.recurrent(builder, scope, layer, input, &format!("{path}.recurrent")),
-            Layer::Repeat(layer) => self.repeat(builder, scope, layer, &input, &format!("{path}.repeat")),
+            Layer::Recurrent(layer) => self.recurrent(builder, groups, scope, layer, input, &format!("{path}.recurrent")),
+            Layer::Repeat(layer) => self.repeat(builder, groups, scope, layer, &input, &format!("{path}.repeat")),
         }
     }
 
@@ -126,9 +137,10 @@ impl Backbone<'_> {
     fn component(
         &mut self,
         builder: &mut Builder,
+        groups: &mut Groups<'_>,
         scope: &str,
         layer: &proto::KerasLayer,
-        input: &Tensors,
+        input: Tensors,
         path: &str,
     ) -> Result<Tensors, Diagnostic> {
         let owner = self.scopes.entry(scope.to_owned()).or_insert_with(|| path.to_owned());
@@ -138,7 +150,11 @@ impl Backbone<'_> {
                 format!("this layer and the one in line {line} would both have the variables `{scope}`; rename one of the blocks");
             return Err(self.pipeline.error(path, message));
         }
-        layers::build(&mut builder.scope(scope), layer, input).map_err(|error| layer_error(self.pipeline, path, error))
+        let input = groups.without_texts(builder, scope, layer, input, path)?;
+        if !input.texts().is_empty() {
+            return Ok(input);
+        }
+        layers::build(&mut builder.scope(scope), layer, &input).map_err(|error| layer_error(self.pipeline, path, error))
     }
 
     /// Layers one after the other. With `fixed_input_index` the input is a list: that element is given to each layer as it is, the
@@ -146,6 +162,7 @@ impl Backbone<'_> {
     fn recurrent(
         &mut self,
         builder: &mut Builder,
+        groups: &mut Groups<'_>,
         scope: &str,
         layer: &proto::RecurrentLayer,
         input: Tensors,
@@ -155,7 +172,8 @@ impl Backbone<'_> {
         let inner = format!("{path}.keras_layer");
         let steps = layer.num_steps();
         let Some(fixed) = layer.fixed_input_index.map(|index| index as usize) else {
-            return (0..steps).try_fold(input, |current, i| self.component(builder, &format!("{scope}_{i}"), component, &current, &inner));
+            return (0..steps)
+                .try_fold(input, |current, i| self.component(builder, groups, &format!("{scope}_{i}"), component, current, &inner));
         };
         let pipeline = self.pipeline;
         let at_index = |message: String| pipeline.error(&format!("{path}.fixed_input_index"), message);
@@ -166,10 +184,10 @@ impl Backbone<'_> {
             return Err(at_index(format!("`fixed_input_index` is {fixed}, but there are {} inputs", parts.len())));
         }
         for i in 0..steps {
-            let output = self.component(builder, &format!("{scope}_{i}"), component, &Tensors::List(parts.clone()), &inner)?;
+            let output = self.component(builder, groups, &format!("{scope}_{i}"), component, Tensors::List(parts.clone()), &inner)?;
             let others = (0..parts.len()).filter(|j| *j != fixed);
             match output {
-                Tensors::One(_) => others.for_each(|j| parts[j] = output.clone()),
+                Tensors::One(_) | Tensors::Text(_) => others.for_each(|j| parts[j] = output.clone()),
                 Tensors::List(list) | Tensors::Tuple(list) => {
                     if list.len() + 1 < parts.len() {
                         let message = format!("the layer gives {} tensors where {} are needed", list.len(), parts.len() - 1);
@@ -187,6 +205,7 @@ impl Backbone<'_> {
     fn repeat(
         &mut self,
         builder: &mut Builder,
+        groups: &mut Groups<'_>,
         scope: &str,
         layer: &proto::RepeatLayer,
         input: &Tensors,
@@ -207,7 +226,7 @@ impl Backbone<'_> {
                 let path = format!("{path}.input_fn");
                 part = self.apply(&mut builder.scope(&scope), &path, Lambda::parse(text, 2), &[Term::from(part), number])?;
             }
-            outputs.push(self.component(builder, &scope, component, &part, &format!("{path}.keras_layer"))?);
+            outputs.push(self.component(builder, groups, &scope, component, part, &format!("{path}.keras_layer"))?);
         }
         let Some(axis) = layer.output_concat_axis.filter(|_| outputs.len() > 1) else { return Ok(one_or_list(outputs)) };
         let message = || self.pipeline.error(&format!("{path}.output_concat_axis"), "only tensors can be put side by side, not lists");

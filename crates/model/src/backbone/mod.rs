@@ -76,6 +76,10 @@ impl<'a> Backbone<'a> {
     /// Builds all blocks and gives the backbone's output: a tensor, or a list if the config names `output_blocks` or ends in lists.
     pub(crate) fn build(&mut self, builder: &mut Builder, groups: &mut Groups<'_>) -> Result<Tensors, Diagnostic> {
         let output = self.call(builder, groups, 0, PATH)?;
+        if !output.texts().is_empty() {
+            let message = "texts can't leave the backbone; a component that reads them makes numbers of them";
+            return Err(self.pipeline.error(PATH, message));
+        }
         let Some(top) = &self.tower.top_mlp else { return Ok(output) };
         let path = format!("{PATH}.top_mlp");
         let mut s = builder.scope("backbone_top_mlp");

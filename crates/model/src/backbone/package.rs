@@ -40,7 +40,7 @@ pub(super) struct Package<'a> {
 impl<'a> Package<'a> {
     /// The backbone itself.
     pub(super) fn main(pipeline: &Pipeline, tower: &'a proto::BackboneTower, packages: &[&str]) -> Result<Package<'a>, Diagnostic> {
-        let outside = Outside { packages, backbone: &[], in_package: false };
+        let outside = Outside { packages, package_blocks: &tower.packages, backbone: &[], in_package: false };
         let lists = [tower.concat_blocks.as_slice(), tower.output_blocks.as_slice()];
         Package::with(pipeline, "backbone", PATH.to_owned(), &tower.blocks, lists, &outside)
     }
@@ -53,7 +53,7 @@ impl<'a> Package<'a> {
         packages: &[&str],
     ) -> Result<Package<'a>, Diagnostic> {
         let package = &tower.packages[i];
-        let outside = Outside { packages, backbone: &tower.blocks, in_package: true };
+        let outside = Outside { packages, package_blocks: &tower.packages, backbone: &tower.blocks, in_package: true };
         let lists = [package.concat_blocks.as_slice(), package.output_blocks.as_slice()];
         Package::with(pipeline, package.name(), format!("{PATH}.packages[{i}]"), &package.blocks, lists, &outside)
     }

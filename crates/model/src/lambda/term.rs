@@ -30,6 +30,8 @@ pub(crate) enum Term {
     Length(Dimension),
     /// A type of elements, such as `tf.float32`.
     Type(&'static str),
+    /// The text of a feature, in each row another.
+    FeatureText(usize),
 }
 
 impl From<Tensors> for Term {
@@ -38,6 +40,7 @@ impl From<Tensors> for Term {
             Tensors::One(value) => Term::Tensor(value),
             Tensors::List(parts) => Term::List(parts.into_iter().map(Term::from).collect()),
             Tensors::Tuple(parts) => Term::Tuple(parts.into_iter().map(Term::from).collect()),
+            Tensors::Text(number) => Term::FeatureText(number),
         }
     }
 }
@@ -50,6 +53,7 @@ impl Term {
             Term::Tensor(value) => Some(Tensors::One(value)),
             Term::List(parts) => all(parts).map(Tensors::List),
             Term::Tuple(parts) => all(parts).map(Tensors::Tuple),
+            Term::FeatureText(number) => Some(Tensors::Text(number)),
             _ => None,
         }
     }
@@ -68,6 +72,7 @@ impl Term {
             Term::Tuple(_) => "a tuple",
             Term::Shape(_) => "a shape",
             Term::Type(_) => "a type",
+            Term::FeatureText(_) => "the text of a feature",
         }
     }
 
@@ -101,7 +106,7 @@ impl Term {
     /// Whether Python takes it for true; tensors are not known yet.
     pub(super) fn truth(&self) -> Option<bool> {
         match self {
-            Term::Tensor(_) | Term::Length(_) => None,
+            Term::Tensor(_) | Term::Length(_) | Term::FeatureText(_) => None,
             Term::None => Some(false),
             Term::Text(text) => Some(!text.is_empty()),
             Term::Type(_) => Some(true),

@@ -60,6 +60,7 @@ pub(crate) fn shown(graph: &Graph, tensors: &Tensors) -> String {
         Tensors::One(value) => graph.shape(*value).to_string(),
         Tensors::List(parts) => format!("a list ({})", list(parts)),
         Tensors::Tuple(parts) => format!("a tuple ({})", list(parts)),
+        Tensors::Text(_) => "a text".to_owned(),
     }
 }
 
@@ -81,6 +82,12 @@ pub(crate) fn merge(s: &mut Scope<'_>, mut inputs: Vec<Tensors>, axis: i64) -> R
             other => vec![other],
         });
         return Ok(Tensors::List(parts.collect()));
+    }
+    if inputs.iter().all(|input| matches!(input, Tensors::Text(_))) {
+        return Ok(Tensors::List(inputs));
+    }
+    if inputs.iter().any(|input| matches!(input, Tensors::Text(_))) {
+        return Err("texts and numbers are no one tensor".to_owned());
     }
     let values: Option<Vec<Value>> = inputs.iter().map(Tensors::as_one).collect();
     let values = values.ok_or("a tuple must be cut by `input_slice` or `input_fn` first")?;

@@ -1,6 +1,8 @@
 //! Sums, means, maxima and minima over dimensions.
 
 use rankmill_graph::ops::axis::SumAlong;
+use rankmill_graph::ops::binary::Binary;
+use rankmill_graph::ops::fill::FillLike;
 use rankmill_graph::ops::segments::{ReduceRuns, Reduction, SumFields};
 use rankmill_graph::ops::unary::Unary;
 use rankmill_graph::ops::windows::MaxOfWindows;
@@ -48,7 +50,14 @@ pub(crate) fn reduce(s: &mut Scope<'_>, x: Value, kind: Reduce, axes: &[i64], ke
                 let axis = shape.axis.ok_or("there are no positions")?;
                 s.add(MaxOfWindows { axis, size: 1 }, &[reduced]).map_err(text)?
             }
-            Reduce::Mean | Reduce::Min => return Err("a mean over positions counts the missing ones; it is not supported".to_owned()),
+            // As in TensorFlow, the positions that rows are filled up with count.
+            Reduce::Mean => {
+                let ones = s.add(FillLike { value: 1.0 }, &[reduced]).map_err(text)?;
+                let sum = s.add(SumAlong, &[reduced]).map_err(text)?;
+                let count = s.add(SumAlong, &[ones]).map_err(text)?;
+                s.add(Binary::Divide, &[sum, count]).map_err(text)?
+            }
+            Reduce::Min => unreachable!("a minimum is a maximum of negatives"),
         };
     }
     let mut dims: Vec<usize> = if keep && along { vec![1] } else { Vec::new() };

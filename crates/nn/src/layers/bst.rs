@@ -107,7 +107,8 @@ pub(super) fn component(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors
         let rows = s.add(PositionRows { axis }, &[table])?;
         x = s.plus(x, rows)?;
     }
-    let norm = s.unique("LayerNorm");
+    // Alone of the encoder's variables these are not shared by the calls of a package, in EasyRec as here.
+    let norm = s.fresh("LayerNorm");
     x = s.root("").layer_norm(&norm, x, EPSILON)?;
     x = s.dropout("dropout", x, bst.encoder.dropout)?;
     let block = s.block_name();

@@ -86,11 +86,20 @@ impl Mlp {
     }
 }
 
-/// The `MLP` component.
+/// The `MLP` component. With `add_to_outputs` its output is a prediction, too, by the name of its block.
+///
+/// # Errors
+/// If a setting is wrong.
 pub(super) fn component(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors) -> Result<Tensors, LayerError> {
+    let is_prediction = settings.flag("add_to_outputs", false)?;
     let settings = Mlp::from_settings(settings)?;
     let x = one(s, inputs)?;
-    mlp(s, &settings, x).map(Tensors::One)
+    let output = mlp(s, &settings, x)?;
+    if is_prediction {
+        let name = s.block_name();
+        s.add_prediction(&name, output);
+    }
+    Ok(Tensors::One(output))
 }
 
 /// `x [B, K]` → `[B, last of hidden_units]`.

@@ -25,12 +25,14 @@ mod fm;
 mod gate;
 mod gated_cross;
 mod highway;
+mod keras_sequences;
 pub mod mask_block;
 pub mod mask_net;
 mod merge;
 pub mod mlp;
 mod mmoe;
 mod multi_head_attention;
+mod nary_dis_embedding;
 mod normalization;
 mod periodic_embedding;
 mod positions;
@@ -41,12 +43,15 @@ pub mod scope;
 mod se_net;
 mod seq_augment;
 pub mod text_cnn;
+mod text_encoder;
+mod text_numbers;
 mod transformer_block;
+mod transformer_encoder;
 
 use rankmill_config::SettingError;
 use rankmill_graph::{GraphError, Value};
 
-pub use self::registry::{Component, NameTaken, build, components, register};
+pub use self::registry::{Component, NameTaken, build, components, register, settings};
 use self::scope::Scope;
 
 /// What flows between blocks (EasyRec behaviour 107).
@@ -58,6 +63,8 @@ pub enum Tensors {
     List(Vec<Tensors>),
     /// Several results of one layer: they stay together until a slice takes one of them.
     Tuple(Vec<Tensors>),
+    /// The text of a feature, by a number of the model's: components get numbers in its place.
+    Text(usize),
 }
 
 impl Tensors {
@@ -70,7 +77,7 @@ impl Tensors {
     pub fn as_one(&self) -> Option<Value> {
         match self {
             Tensors::One(value) => Some(*value),
-            Tensors::List(_) | Tensors::Tuple(_) => None,
+            Tensors::List(_) | Tensors::Tuple(_) | Tensors::Text(_) => None,
         }
     }
 
@@ -79,6 +86,16 @@ impl Tensors {
         match self {
             Tensors::One(value) => vec![*value],
             Tensors::List(parts) | Tensors::Tuple(parts) => parts.iter().flat_map(Tensors::values).collect(),
+            Tensors::Text(_) => Vec::new(),
+        }
+    }
+
+    /// The texts one by one, those of lists in order.
+    pub fn texts(&self) -> Vec<usize> {
+        match self {
+            Tensors::One(_) => Vec::new(),
+            Tensors::List(parts) | Tensors::Tuple(parts) => parts.iter().flat_map(Tensors::texts).collect(),
+            Tensors::Text(number) => vec![*number],
         }
     }
 }

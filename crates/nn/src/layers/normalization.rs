@@ -7,16 +7,13 @@ use super::{LayerError, Tensors, one};
 
 pub(super) const BATCH_NORM_SETTINGS: &[&str] = &["axis", "momentum", "epsilon", "center", "scale"];
 
-/// Over the rows of `x [B, N]`; training uses the batch's statistics, inference the moving ones.
+/// Over the rows of `x [B, N]`, or all fields of all rows of `[B, n, D]`; training uses the batch's statistics, inference the moving ones.
 ///
 /// # Errors
-/// For fields `[B, n, D]`, or another axis than the last.
+/// For another axis than the last.
 pub(super) fn batch_normalization(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors) -> Result<Tensors, LayerError> {
     let x = one(s, inputs)?;
     last_axis(s, settings, x)?;
-    if s.shape(x).dims.len() != 1 {
-        return Err(LayerError::message("batch norm of fields is not supported; flatten them first"));
-    }
     let default = BatchNormSettings::default();
     let norm = BatchNormSettings {
         momentum: settings.number("momentum", default.momentum)?,

@@ -44,6 +44,24 @@ impl Scope<'_> {
         }
     }
 
+    /// One number for each position, along an axis: of a sequence `[B, L]` or `[B, L, 1]`, or of a fixed number of positions, `[B, n]`.
+    ///
+    /// # Errors
+    /// If a position has more than one number.
+    pub(super) fn tokens(&mut self, x: Value) -> Result<Positions, LayerError> {
+        let shape = self.shape(x).clone();
+        match (shape.axis, shape.dims.as_slice()) {
+            (Some(axis), [] | [1]) => Ok(Positions { value: self.reshape(x, &[1])?, axis: Some(axis), fields: None }),
+            (None, [count] | [count, 1]) => {
+                let axis = self.axis(Length::Fixed(*count));
+                let flat = self.flat(x)?;
+                let value = self.add(ToAxis { axis, width: 1 }, &[flat])?;
+                Ok(Positions { value, axis: Some(axis), fields: Some(*count) })
+            }
+            _ => Err(LayerError::message(format!("one number for each position is needed, [B, L], not {shape}"))),
+        }
+    }
+
     /// What was made of positions in the form that they had.
     ///
     /// # Errors

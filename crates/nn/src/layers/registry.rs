@@ -8,8 +8,9 @@ use super::scope::Scope;
 use super::{LayerError, Tensors};
 use super::{
     activation_layers, aitm_tower, attention, auto_dis_embedding, auxiliary_loss, bi_linear, bst, cin, cross, dense, din, dot_interaction,
-    dropout, exponential_cross, fi_bi_net, final_mlp, final_net, fm, gate, gated_cross, highway, mask_block, mask_net, merge, mlp, mmoe,
-    multi_head_attention, normalization, periodic_embedding, pp_net, reshaping, se_net, seq_augment, text_cnn, transformer_block,
+    dropout, exponential_cross, fi_bi_net, final_mlp, final_net, fm, gate, gated_cross, highway, keras_sequences, mask_block, mask_net,
+    merge, mlp, mmoe, multi_head_attention, nary_dis_embedding, normalization, periodic_embedding, pp_net, reshaping, se_net, seq_augment,
+    text_cnn, text_encoder, text_numbers, transformer_block, transformer_encoder,
 };
 
 /// How a component is built: from the place in the variable names, its settings and its inputs.
@@ -59,6 +60,7 @@ const COMPONENTS: &[Component] = &[
     component("BiLinear", Some("bilinear"), &[], bi_linear::component),
     component("CIN", Some("cin"), &[], cin::component),
     component("Concatenate", None, &["axis"], merge::concatenate),
+    component("Conv1D", None, keras_sequences::CONV_SETTINGS, keras_sequences::convolution),
     component("Cross", None, cross::SETTINGS, cross::component),
     component("DIN", Some("din"), &[], din::component),
     component("Dense", None, dense::SETTINGS, dense::component),
@@ -66,6 +68,8 @@ const COMPONENTS: &[Component] = &[
     component("DotInteraction", None, &["self_interaction", "skip_gather"], dot_interaction::component),
     component("Dropout", None, &["rate"], dropout::component),
     component("ELU", None, &["alpha"], activation_layers::elu),
+    component("EditDistance", None, text_numbers::EDIT_DISTANCE_SETTINGS, text_numbers::edit_distance),
+    component("Embedding", None, keras_sequences::EMBEDDING_SETTINGS, keras_sequences::embedding),
     component("ExponentialCross", None, exponential_cross::SETTINGS, exponential_cross::component),
     component("FM", Some("fm"), &[], fm::component),
     component("FiBiNet", Some("fibinet"), &[], fi_bi_net::component),
@@ -74,17 +78,22 @@ const COMPONENTS: &[Component] = &[
     component("Flatten", None, &[], reshaping::flatten),
     component("Gate", Some("gate"), &[], gate::component),
     component("GatedCross", None, gated_cross::SETTINGS, gated_cross::component),
+    component("GlobalAveragePooling1D", None, &[], keras_sequences::average),
+    component("GlobalMaxPooling1D", None, &[], keras_sequences::maximum),
     component("Highway", Some("highway"), &[], highway::component),
     component("LayerNormalization", None, &["axis", "epsilon"], normalization::layer_normalization),
     component("LeakyReLU", None, &["alpha"], activation_layers::leaky_relu),
     component("MLP", Some("mlp"), &[], mlp::component),
     component("MMoE", Some("mmoe"), &[], mmoe::component),
+    component("MappedDotProduct", Some("dot_product"), &[], text_numbers::mapped_dot_product),
     component("MaskBlock", Some("mask_block"), &[], mask_block::component),
     component("MaskNet", Some("masknet"), &[], mask_net::component),
     component("Maximum", None, &[], merge::maximum),
     component("Minimum", None, &[], merge::minimum),
     component("MultiHeadAttention", Some("multi_head_attention"), &[], multi_head_attention::component),
     component("Multiply", None, &[], merge::multiply),
+    component("NaryDisEmbedding", Some("nary_dis_embedding"), &[], nary_dis_embedding::component),
+    component("OverlapFeature", Some("overlap"), &[], text_numbers::overlap_feature),
     component("PPNet", Some("ppnet"), &[], pp_net::component),
     component("PReLU", None, &["alpha_initializer"], activation_layers::prelu),
     component("PeriodicEmbedding", Some("periodic_embedding"), &[], periodic_embedding::component),
@@ -92,10 +101,14 @@ const COMPONENTS: &[Component] = &[
     component("Reshape", None, &["target_shape"], reshaping::reshape),
     component("SENet", Some("senet"), &[], se_net::component),
     component("SeqAugment", Some("seq_aug"), &[], seq_augment::component),
+    component("SeqAugmentOps", Some("seq_aug"), &[], seq_augment::component_of_rows),
     component("Softmax", None, &["axis"], activation_layers::softmax),
     component("Subtract", None, &[], merge::subtract),
     component("TextCNN", Some("text_cnn"), &[], text_cnn::component),
+    component("TextEncoder", Some("text_encoder"), &[], text_encoder::component),
+    component("TextNormalize", None, text_numbers::TEXT_NORMALIZE_SETTINGS, text_numbers::text_normalize),
     component("TransformerBlock", Some("transformer"), &[], transformer_block::component),
+    component("TransformerEncoder", Some("transformer"), &[], transformer_encoder::component),
 ];
 
 /// Components of other crates.
@@ -137,11 +150,24 @@ fn find(class_name: &str) -> Option<Component> {
 /// # Errors
 /// If the name is unknown, a setting is wrong, or the shapes don't fit.
 pub fn build(s: &mut Scope<'_>, config: &proto::KerasLayer, inputs: &Tensors) -> Result<Tensors, LayerError> {
+    let (component, settings) = configured(config)?;
+    s.begin();
+    (component.build)(s, &settings, inputs)
+}
+
+/// The settings of the component that `config` names.
+///
+/// # Errors
+/// If the name is unknown, or a setting is not one of the component's.
+pub fn settings(config: &proto::KerasLayer) -> Result<Settings, LayerError> {
+    configured(config).map(|(_, settings)| settings)
+}
+
+fn configured(config: &proto::KerasLayer) -> Result<(Component, Settings), LayerError> {
     let Some(component) = find(config.class_name()) else { return Err(unknown(config.class_name())) };
     let settings = Settings::of_layer(config, component.message)?;
     settings.expect_only(component.settings, WITHOUT_EFFECT)?;
-    s.begin();
-    (component.build)(s, &settings, inputs)
+    Ok((component, settings))
 }
 
 fn unknown(class_name: &str) -> LayerError {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rankmill_graph::ops::axis::{FromAxis, ToAxis};
 use rankmill_graph::ops::batch_norm::{BatchMoments, BatchNorm, MovingNorm};
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::concat::Concat;
@@ -74,6 +75,8 @@ pub struct Builder {
     pub kernel_penalty: f32,
     /// Scalars that layers add to the losses, by name.
     pub losses: Vec<(String, Value)>,
+    /// Tensors that layers add to the predictions, by name.
+    pub predictions: Vec<(String, Value)>,
     /// Named tensors for tests, explanations and pictures.
     pub taps: Vec<(String, Value)>,
     /// The axes whose lengths in each row these values are.
@@ -127,6 +130,7 @@ impl Builder {
             penalties: Vec::new(),
             kernel_penalty: 0.0,
             losses: Vec::new(),
+            predictions: Vec::new(),
             taps: Vec::new(),
             lengths: BTreeMap::new(),
             unique_names: Vec::new(),
@@ -187,6 +191,11 @@ impl Scope<'_> {
         name
     }
 
+    /// A name as [`Builder::unique`] gives it, a new one each time.
+    pub(super) fn fresh(&mut self, base: &str) -> String {
+        self.builder.unique(base)
+    }
+
     /// Begins a component: names of unnamed layers are given out from the first on again.
     pub(super) fn begin(&mut self) {
         self.builder.layer_names.values_mut().for_each(|known| known.asked = 0);
@@ -208,6 +217,12 @@ impl Scope<'_> {
     /// Adds a scalar to the losses, by the name under which it is shown.
     pub fn add_loss(&mut self, name: &str, loss: Value) {
         self.builder.losses.push((name.to_owned(), loss));
+    }
+
+    /// Adds a tensor to the predictions; one of the same name gives way to it.
+    pub fn add_prediction(&mut self, name: &str, value: Value) {
+        self.builder.predictions.retain(|(known, _)| known != name);
+        self.builder.predictions.push((name.to_owned(), value));
     }
 
     /// [`Builder::kernel_penalty`].
@@ -401,11 +416,29 @@ impl Scope<'_> {
         self.child(name).batch_norm_here(x, settings)
     }
 
-    /// As [`Scope::batch_norm`], with the variables in this scope.
+    /// As [`Scope::batch_norm`], with the variables in this scope. Of fields, `[B, n, D]`, the rows are all fields of all rows.
     ///
     /// # Errors
     /// If `x` has no batch rows.
     pub fn batch_norm_here(&mut self, x: Value, settings: BatchNormSettings) -> Result<Value, GraphError> {
+        match self.shape(x).dims[..] {
+            [1, width] => {
+                let flat = self.reshape(x, &[width])?;
+                let y = self.batch_norm_of_rows(flat, settings)?;
+                self.reshape(y, &[1, width])
+            }
+            [fields, width] => {
+                let axis = self.axis(Length::Fixed(fields));
+                let flat = self.flat(x)?;
+                let rows = self.add(ToAxis { axis, width }, &[flat])?;
+                let y = self.batch_norm_of_rows(rows, settings)?;
+                self.add(FromAxis { dims: vec![fields, width] }, &[y])
+            }
+            _ => self.batch_norm_of_rows(x, settings),
+        }
+    }
+
+    fn batch_norm_of_rows(&mut self, x: Value, settings: BatchNormSettings) -> Result<Value, GraphError> {
         let width = self.width(x);
         let gamma = self.affine("gamma", width, 1.0, settings.scale)?;
         let beta = self.affine("beta", width, 0.0, settings.center)?;

@@ -2,7 +2,9 @@
 //! row's sequence is cropped, masked or reordered, in training as in evaluation.
 
 use rankmill_config::Settings;
+use rankmill_graph::Shape;
 use rankmill_graph::ops::augment::{Augment, Augmentation, AugmentedLengths};
+use rankmill_graph::ops::reshape::Reshape;
 
 use super::positions::Sequence;
 use super::scope::Scope;
@@ -14,6 +16,24 @@ use crate::init::Initializer;
 /// # Errors
 /// If a rate is not in `[0, 1]`, or the inputs are something else.
 pub(super) fn component(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors) -> Result<Tensors, LayerError> {
+    augmented(s, settings, inputs, |width| vec![1, width])
+}
+
+/// `SeqAugmentOps`: the same augmentation, which EasyRec has a second time as an operation of its own; its variable has one dimension.
+///
+/// # Errors
+/// As [`component`].
+pub(super) fn component_of_rows(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors) -> Result<Tensors, LayerError> {
+    augmented(s, settings, inputs, |width| vec![width])
+}
+
+/// The augmentation with a mask of the shape that `mask_shape` gives for the sequence's width.
+fn augmented(
+    s: &mut Scope<'_>,
+    settings: &Settings,
+    inputs: &Tensors,
+    mask_shape: impl Fn(usize) -> Vec<usize>,
+) -> Result<Tensors, LayerError> {
     let sequence = Sequence::of(s, inputs)?;
     let rate = |name: &str, default: f32| {
         let rate = settings.number(name, default)?;
@@ -22,7 +42,8 @@ pub(super) fn component(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors
     let (mask, crop, reorder) = (rate("mask_rate", 0.6)?, rate("crop_rate", 0.2)?, rate("reorder_rate", 0.6)?);
     let name = s.block_name();
     let width = s.width(sequence.value);
-    let mask_vector = s.root(&name).parameter("mask", &[1, width], Initializer::GlorotUniform)?;
+    let mask_vector = s.root(&name).parameter("mask", &mask_shape(width), Initializer::GlorotUniform)?;
+    let mask_vector = s.add(Reshape { shape: Shape::fixed(&[1, width]) }, &[mask_vector])?;
     let salt = s.salt("augmentation");
     let augmentation = Augmentation { axis: sequence.axis, crop, mask, reorder, salt };
     let lengths = s.flat(sequence.lengths)?;

@@ -31,7 +31,12 @@ pub(super) fn component(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors
 }
 
 /// As [`component`].
-fn transformer_block(s: &mut Scope<'_>, settings: &Settings, positions: Positions, mask: Option<Value>) -> Result<Value, LayerError> {
+pub(super) fn transformer_block(
+    s: &mut Scope<'_>,
+    settings: &Settings,
+    positions: Positions,
+    mask: Option<Value>,
+) -> Result<Value, LayerError> {
     let hidden = settings.required_count("hidden_size")?;
     let heads = settings.required_count("num_attention_heads")?;
     let intermediate = settings.required_count("intermediate_size")?;
