@@ -28,7 +28,7 @@ mod tensor;
 
 pub use backbone::BlockOutput;
 pub use calibration::Calibration;
-pub use concurrent::{ConcurrentPredictor, OutputSpec, OutputValues, Part, ScoredParts};
+pub use concurrent::{ConcurrentPredictor, LoadOptions, OutputSpec, OutputValues, Part, ScoredParts};
 pub use dynamic::{Admission, Admitted, DynamicTable, TableKeys, with_rows};
 pub use feed::{BatchFeed, BatchKeys, KeyColumn, KeyForm, input_names};
 pub use feed_sequences::{Bounds, FedSequences, FeedPlan};
@@ -38,3 +38,8 @@ pub use parameters::{Parameter, ParameterError, Parameters};
 pub use predictor::{Predictor, Scorer, Scores};
 pub use sharing::Sharing;
 pub use tasks::{Predicts, Task};
+
+/// The example of the book.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/library.md")]
+struct Library;
