@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use rankmill_config::Edits;
 use rankmill_data::Rejected;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
+use rankmill_kernels::tables::TableFormat;
 
 use crate::commands::{calibrate, check, compare, data, demo, eval, explain, export, import, predict, select, serve, train};
 use crate::output::Level;
@@ -157,6 +158,37 @@ pub(crate) struct PrecisionArgs {
     /// third digit; everything else stays f32.
     #[arg(long, value_enum, value_name = "PRECISION", default_value_t)]
     pub(crate) precision: PrecisionArg,
+}
+
+/// The form of tables of embeddings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TablesArg {
+    /// As they were trained.
+    #[default]
+    F32,
+    /// 16 bits for each number: half the memory.
+    Bf16,
+    /// 8 bits for each number and a scale for each row: about a quarter of the memory.
+    Int8,
+}
+
+impl TablesArg {
+    /// The form, if it is not that of training.
+    pub(crate) fn format(self) -> Option<TableFormat> {
+        match self {
+            TablesArg::F32 => None,
+            TablesArg::Bf16 => Some(TableFormat::Bf16),
+            TablesArg::Int8 => Some(TableFormat::Int8),
+        }
+    }
+}
+
+/// How tables of embeddings are kept.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct TablesArgs {
+    /// The form of embedding tables in memory: fewer bits take less of it and move the scores a little; `eval` tells how much.
+    #[arg(long, value_enum, value_name = "FORM", default_value_t)]
+    pub(crate) tables: TablesArg,
 }
 
 /// A model to read.

@@ -181,9 +181,9 @@ impl Graph {
         op.downcast_ref()
     }
 
-    /// The lookup that makes a value, if it is one.
+    /// The lookup that makes a value, whatever the form of its table, if it is one.
     pub fn lookup(&self, value: Value) -> Option<&crate::ops::lookup::Lookup> {
-        self.op_as(value)
+        self.op_as(value).or_else(|| self.op_as::<crate::ops::packed_lookup::PackedLookup>(value).map(|packed| &packed.lookup))
     }
 
     /// Whether a node is a lookup in a table.

@@ -8,6 +8,7 @@
 //!
 //! A directory is written aside, synced and renamed, so that there is never half a model. [`pack`](crate::pack) makes one file of it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use rankmill_config::{Diagnostics, Edits, Pipeline};
 use rankmill_data::{InputFile, KeptColumn, Origin, RawRows};
+use rankmill_kernels::mapped::{MappedFile, MappedNumbers};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -242,6 +244,17 @@ pub fn processor() -> String {
     format!("{} {:?}", std::env::consts::ARCH, rankmill_kernels::dispatch::level())
 }
 
+/// Where large variables are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// In memory of the process, on large pages where the system has them.
+    #[default]
+    Memory,
+    /// In their file, which is mapped into memory: processes share them, and the system reads them when they are first looked at. The
+    /// file must then be replaced by renaming and never be written to.
+    File,
+}
+
 /// A bundle in memory.
 #[derive(Debug)]
 pub struct Bundle {
@@ -255,7 +268,15 @@ pub struct Bundle {
     pub manifest: Manifest,
     /// The text of its calibration, if it has one.
     pub(crate) calibration: Option<String>,
+    /// Variables that stay in their file, by place; the values of their parameters are empty.
+    pub(crate) mapped: MappedVariables,
 }
+
+/// Variables that stay in their file, by their place among all.
+pub(crate) type MappedVariables = BTreeMap<usize, MappedNumbers>;
+
+/// Bytes from which on a variable is worth mapping.
+const LEAST_MAPPED: usize = 32 << 10;
 
 impl Bundle {
     /// Reads a bundle, packed or not, or the newest checkpoint of a model directory.
@@ -263,6 +284,11 @@ impl Bundle {
     /// # Errors
     /// If there is none, or it is damaged.
     pub fn open(path: &Path) -> Result<Bundle, BundleError> {
+        Bundle::read(path, Storage::Memory)
+    }
+
+    /// The same with large variables where `storage` has them.
+    pub(crate) fn read(path: &Path, storage: Storage) -> Result<Bundle, BundleError> {
         let mut files = if path.is_file() { Files::packed(path)? } else { Files::Directory(locate(path)?) };
         let path = files.path().to_owned();
         let file = path.join(MANIFEST_FILE);
@@ -278,12 +304,22 @@ impl Bundle {
                 config.vocab_file = Some(path.join(config.vocab_file()).display().to_string());
             }
         }
-        let bytes = files.read(VARIABLES_FILE)?;
         let file = path.join(VARIABLES_FILE);
-        if manifest.variables.is_some_and(|expected| crc32c::crc32c(&bytes) != expected) {
+        let (read, map) = match storage {
+            Storage::Memory => (files.read(VARIABLES_FILE)?, None),
+            Storage::File => (Vec::new(), Some(files.map(VARIABLES_FILE)?)),
+        };
+        let bytes = map.as_deref().unwrap_or(&read);
+        if manifest.variables.is_some_and(|expected| crc32c::crc32c(bytes) != expected) {
             return Err(BundleError::damaged(&file, "its content is not what was written: the checksum in the manifest differs"));
         }
-        let mut parameters = Parameters { entries: tensors(&bytes, &file)?, keys: Vec::new() };
+        let mut mapped = MappedVariables::new();
+        let mut entries = Vec::new();
+        for (place, (parameter, numbers)) in tensors(bytes, map.as_ref(), &file)?.into_iter().enumerate() {
+            entries.push(parameter);
+            mapped.extend(numbers.map(|numbers| (place, numbers)));
+        }
+        let mut parameters = Parameters { entries, keys: Vec::new() };
         if let Some(expected) = manifest.keys {
             let (bytes, file) = (files.read(KEYS_FILE)?, path.join(KEYS_FILE));
             if crc32c::crc32c(&bytes) != expected {
@@ -295,7 +331,7 @@ impl Bundle {
             }
         }
         let calibration = files.read_text_if_there(CALIBRATION_FILE)?;
-        Ok(Bundle { path, pipeline, parameters, manifest, calibration })
+        Ok(Bundle { path, pipeline, parameters, manifest, calibration, mapped })
     }
 }
 
@@ -413,7 +449,8 @@ fn write_views<'a>(
 /// # Errors
 /// If the file is damaged or holds something else than `f32`.
 pub fn read_tensors(path: &Path) -> Result<Vec<Parameter>, BundleError> {
-    tensors(&fs::read(path).map_err(BundleError::io(path))?, path)
+    let bytes = fs::read(path).map_err(BundleError::io(path))?;
+    Ok(tensors(&bytes, None, path)?.into_iter().map(|(parameter, _)| parameter).collect())
 }
 
 /// Reads all lists of a safetensors file of integers, in the order of their names.
@@ -439,18 +476,26 @@ fn integers(bytes: &[u8], path: &Path) -> Result<Vec<(String, Vec<i64>)>, Bundle
     Ok(lists)
 }
 
-/// The tensors of a safetensors file that was read from `path`.
-fn tensors(bytes: &[u8], path: &Path) -> Result<Vec<Parameter>, BundleError> {
+/// The tensors of a safetensors file that was read or mapped from `path`; large ones of a mapped file stay there.
+fn tensors(bytes: &[u8], map: Option<&MappedFile>, path: &Path) -> Result<Vec<(Parameter, Option<MappedNumbers>)>, BundleError> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| BundleError::damaged(path, error))?;
     let mut entries = Vec::with_capacity(file.len());
     for (name, view) in file.iter() {
         if view.dtype() != Dtype::F32 {
             return Err(BundleError::damaged(path, format!("tensor `{name}` is {:?}, not F32", view.dtype())));
         }
-        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        entries.push(Parameter { name: name.to_owned(), shape: view.shape().to_vec(), trainable: true, values });
+        let data = view.data();
+        let numbers = map.filter(|_| data.len() >= LEAST_MAPPED).and_then(|map| {
+            let start = data.as_ptr() as usize - bytes.as_ptr() as usize;
+            map.numbers(start..start + data.len())
+        });
+        let values = match numbers {
+            Some(_) => Vec::new(),
+            None => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        };
+        entries.push((Parameter { name: name.to_owned(), shape: view.shape().to_vec(), trainable: true, values }, numbers));
     }
-    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    entries.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
     Ok(entries)
 }
 

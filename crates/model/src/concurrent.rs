@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -11,8 +11,9 @@ use rankmill_config::Pipeline;
 use rankmill_data::{DataError, FeatureBatch, FeatureCounts, FieldNames, FieldRows, RawRows, Rule, ScoringField};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
+use rankmill_kernels::tables::TableFormat;
 
-use crate::bundle::{BundleError, VARIABLES_FILE, locate};
+use crate::bundle::{BundleError, Storage, VARIABLES_FILE, locate};
 use crate::predictor::{Predictor, Scores};
 use crate::sharing::{LEAST_ROWS, Plans, Sharing};
 
@@ -49,6 +50,19 @@ pub struct ConcurrentPredictor {
     slots: Vec<Mutex<Slot>>,
     next: AtomicUsize,
     sharing: Sharing,
+}
+
+/// How a model is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// How many threads score at the same time.
+    pub threads: NonZeroUsize,
+    /// Precision of the factors of products.
+    pub precision: Precision,
+    /// The form of the tables of embeddings; as they were trained, if none.
+    pub tables: Option<TableFormat>,
+    /// Where large variables are. Tables in another form are in memory.
+    pub storage: Storage,
 }
 
 /// What one thread at a time uses.
@@ -115,16 +129,30 @@ impl ConcurrentPredictor {
     /// # Errors
     /// As [`ConcurrentPredictor::load`].
     pub fn load_with_precision(directory: &Path, threads: NonZeroUsize, precision: Precision) -> Result<ConcurrentPredictor, BundleError> {
-        let mut predictor = Predictor::load(directory, single_thread(directory)?)?;
-        if let Some(broken) = predictor.parameters().entries.iter().find(|entry| entry.values.iter().any(|value| !value.is_finite())) {
-            let bundle = if directory.is_file() { directory.to_owned() } else { locate(directory)? };
-            let file = bundle.join(VARIABLES_FILE);
-            return Err(BundleError::damaged(&file, format!("variable `{}` has values that are not finite", broken.name)));
+        ConcurrentPredictor::load_with(directory, LoadOptions { threads, precision, tables: None, storage: Storage::Memory })
+    }
+
+    /// The same as `options` have it.
+    ///
+    /// # Errors
+    /// As [`ConcurrentPredictor::load`].
+    pub fn load_with(directory: &Path, options: LoadOptions) -> Result<ConcurrentPredictor, BundleError> {
+        // Tables in another form are in memory, whatever they were made of.
+        let storage = if options.tables.is_some() { Storage::Memory } else { options.storage };
+        let mut predictor = Predictor::load_to(directory, storage, single_thread(directory)?)?;
+        if let Some(broken) = predictor.not_finite() {
+            return Err(BundleError::damaged(&variables_of(directory)?, format!("variable `{broken}` has values that are not finite")));
         }
-        if precision != Precision::F32 {
-            predictor = predictor.with_precision(precision)?;
+        if options.precision != Precision::F32 {
+            predictor = predictor.with_precision(options.precision);
         }
-        ConcurrentPredictor::new(predictor, directory, threads.get())
+        if let Some(format) = options.tables {
+            predictor = match predictor.with_tables(format) {
+                Ok(predictor) => predictor,
+                Err(error) => return Err(BundleError::damaged(&variables_of(directory)?, error)),
+            };
+        }
+        ConcurrentPredictor::new(predictor, directory, options.threads.get())
     }
 
     fn new(mut predictor: Predictor, directory: &Path, threads: usize) -> Result<ConcurrentPredictor, BundleError> {
@@ -139,7 +167,7 @@ impl ConcurrentPredictor {
         let raw = RawRows::new(columns, Arc::from([SOURCE.to_owned()]));
         let mut slots = Vec::with_capacity(threads);
         for _ in 1..threads {
-            let predictor = predictor.another(single_thread(directory)?)?;
+            let predictor = predictor.another(single_thread(directory)?);
             slots.push(Mutex::new(Slot { predictor, raw: raw.clone(), plans: Plans::default() }));
         }
         slots.push(Mutex::new(Slot { predictor, raw, plans: Plans::default() }));
@@ -299,6 +327,12 @@ impl ScoredParts {
 
 pub(crate) fn too_large(rule: Rule) -> DataError {
     DataError::file(SOURCE, rule)
+}
+
+/// The file of a model's variables.
+fn variables_of(directory: &Path) -> Result<PathBuf, BundleError> {
+    let bundle = if directory.is_file() { directory.to_owned() } else { locate(directory)? };
+    Ok(bundle.join(VARIABLES_FILE))
 }
 
 fn single_thread(directory: &Path) -> Result<Arc<Pool>, BundleError> {

@@ -32,7 +32,7 @@ mod texts;
 
 pub use backbone::BlockOutput;
 pub use calibration::Calibration;
-pub use concurrent::{ConcurrentPredictor, OutputSpec, OutputValues, Part, ScoredParts};
+pub use concurrent::{ConcurrentPredictor, LoadOptions, OutputSpec, OutputValues, Part, ScoredParts};
 pub use dynamic::{Admission, Admitted, DynamicTable, TableKeys, with_rows};
 pub use explain::{ExplainedFeature, ExplainedOutput, Explainer, Explaining, Explanation, FeatureMask};
 pub use feature_dropout::{DroppedFeature, FeatureDropout};
@@ -45,3 +45,8 @@ pub use predictor::{Predictor, Scorer, Scores};
 pub use sharing::Sharing;
 pub use tasks::{Predicts, Task};
 pub use texts::feature_set;
+
+/// The example of the book.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/library.md")]
+struct Library;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rankmill_config::Pipeline;
 use rankmill_data::read_vocabulary;
 use rankmill_data::sinks::AsideFile;
+use rankmill_kernels::mapped::MappedFile;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
@@ -61,6 +62,30 @@ impl Files {
             Ok(text) => Ok(Some(text)),
             Err(BundleError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// One as it lies on disk, mapped into memory.
+    pub(crate) fn map(&mut self, name: &str) -> Result<MappedFile, BundleError> {
+        let path = self.path().join(name);
+        let (file, offset, length) = self.place(name).map_err(BundleError::io(&path))?;
+        let length = usize::try_from(length).map_err(|error| BundleError::damaged(&path, error))?;
+        MappedFile::open(&file, offset, length).map_err(BundleError::io(&path))
+    }
+
+    /// The file that has one of them, and where in it.
+    fn place(&mut self, name: &str) -> io::Result<(File, u64, u64)> {
+        match self {
+            Files::Directory(path) => {
+                let file = File::open(path.join(name))?;
+                let length = file.metadata()?.len();
+                Ok((file, 0, length))
+            }
+            Files::Packed(path, archive) => {
+                let entry = archive.by_name(name)?;
+                let start = entry.data_start().ok_or(io::ErrorKind::InvalidData)?;
+                Ok((File::open(path)?, start, entry.size()))
+            }
         }
     }
 

@@ -1,21 +1,24 @@
 //! Scores of rows, by the code and the graph that trained the model.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::{FeatureBatch, FeatureSet};
-use rankmill_graph::{EqualInputs, Executor, Feed, SharedExecutor, Value, Weights};
+use rankmill_graph::ops::packed_lookup::{pack_tables, tables};
+use rankmill_graph::{EqualInputs, Executor, Feed, Shape, SharedExecutor, Value, Weights};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
+use rankmill_kernels::tables::TableFormat;
 use rankmill_kernels::view::MatRef;
 
-use crate::bundle::{Bundle, BundleError, VARIABLES_FILE};
+use crate::bundle::{Bundle, BundleError, MappedVariables, Storage, VARIABLES_FILE};
 use crate::calibration::{CALIBRATION_FILE, Calibration};
 use crate::dynamic::with_rows;
 use crate::feed::{BatchFeed, BatchKeys};
 use crate::model::{Model, Output, Purpose};
-use crate::parameters::{ParameterError, Parameters};
+use crate::parameters::{Parameter, ParameterError, Parameters};
 use crate::tasks::Task;
 use crate::texts::feature_set;
 
@@ -30,6 +33,13 @@ pub struct Scorer {
     precision: Precision,
 }
 
+/// What is read of a model's graph.
+fn read_values(model: &Model) -> Vec<Value> {
+    let mut read = model.output_values();
+    read.extend(model.losses.iter().map(|(_, value)| *value));
+    read
+}
+
 /// A parameter's place among the variables, and its shape as a matrix: working this out again for each call would take longer than
 /// all else around the graph's run.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +50,9 @@ struct Source {
 }
 
 impl Source {
-    fn view(self, parameters: &Parameters) -> MatRef<'_> {
-        MatRef::new(&parameters.entries[self.place].values, self.rows, self.cols)
+    fn view<'a>(self, parameters: &'a Parameters, mapped: &'a MappedVariables) -> MatRef<'a> {
+        let numbers = mapped.get(&self.place).map_or(parameters.entries[self.place].values.as_slice(), |numbers| numbers);
+        MatRef::new(numbers, self.rows, self.cols)
     }
 }
 
@@ -73,11 +84,36 @@ impl Scorer {
         pool: Arc<Pool>,
         precision: Precision,
     ) -> Result<Scorer, Diagnostics> {
-        let model = Model::build(pipeline, features, purpose)?;
-        let mut read = model.output_values();
-        read.extend(model.losses.iter().map(|(_, value)| *value));
-        let executor = Executor::new(model.graph.clone(), &read, 0, precision);
-        Ok(Scorer { executor, model, sources: Vec::new(), pool, precision })
+        Ok(Scorer::of(Model::build(pipeline, features, purpose)?, pool, precision))
+    }
+
+    /// Plans a model's graph.
+    fn of(model: Model, pool: Arc<Pool>, precision: Precision) -> Scorer {
+        let executor = Executor::new(model.graph.clone(), &read_values(&model), 0, precision);
+        Scorer { executor, model, sources: Vec::new(), pool, precision }
+    }
+
+    /// The same scorer with tables of embeddings in `format`, and the variables as it takes them then. Tables that something else than
+    /// lookups reads stay as they are.
+    ///
+    /// # Errors
+    /// If a variable is missing or has another shape.
+    pub fn with_tables(self, format: TableFormat, parameters: &Parameters) -> Result<(Scorer, Parameters), ParameterError> {
+        let Scorer { mut model, pool, precision, .. } = self;
+        let places = parameters.places(&model.graph)?;
+        let tables = tables(&model.graph, &read_values(&model));
+        let packed: BTreeSet<usize> = tables.iter().map(|table| places[*table]).collect();
+        let pack = |(place, entry): (usize, &Parameter)| match packed.contains(&place) {
+            true => {
+                let width = entry.width();
+                let shape = vec![entry.values.len() / width, format.words(width)];
+                Parameter { shape, values: format.pack_rows(&entry.values, width), name: entry.name.clone(), ..*entry }
+            }
+            false => entry.clone(),
+        };
+        let entries = parameters.entries.iter().enumerate().map(pack).collect();
+        pack_tables(&mut model.graph, &tables, format);
+        Ok((Scorer::of(model, pool, precision), Parameters { entries, keys: parameters.keys.clone() }))
     }
 
     /// The predictions, in the order of [`Scores::columns`].
@@ -101,16 +137,16 @@ impl Scorer {
     /// If a variable is missing or has another shape.
     pub fn with<'a>(&'a mut self, parameters: &'a Parameters) -> Result<ScorerWith<'a>, ParameterError> {
         let source = |place: usize| {
-            let view = parameters.entries[place].view();
-            Source { place, rows: view.rows(), cols: view.cols() }
+            let (rows, cols) = Shape::fixed(&parameters.entries[place].shape).as_matrix();
+            Source { place, rows, cols }
         };
         self.sources = parameters.places(&self.model.graph)?.into_iter().map(source).collect();
         Ok(ScorerWith { scorer: self, parameters, weights: Weights::Changed })
     }
 
     /// Scores a batch with variables whose places are known.
-    fn score(&mut self, parameters: &Parameters, weights: Weights, batch: &FeatureBatch) -> Scores {
-        let views: Vec<MatRef<'_>> = self.sources.iter().map(|source| source.view(parameters)).collect();
+    fn score(&mut self, parameters: &Parameters, mapped: &MappedVariables, weights: Weights, batch: &FeatureBatch) -> Scores {
+        let views: Vec<MatRef<'_>> = self.sources.iter().map(|source| source.view(parameters, mapped)).collect();
         let batch = &*with_rows(batch, &self.model.dynamic, |table, lists| {
             let keys = parameters.keys_of(&self.model.dynamic[table].name);
             let row = |key: &u64| keys.map_or(0, |keys| keys.row(*key));
@@ -138,7 +174,7 @@ impl ScorerWith<'_> {
     /// Scores a batch.
     pub fn score(&mut self, batch: &FeatureBatch) -> Scores {
         let weights = std::mem::replace(&mut self.weights, Weights::Unchanged);
-        self.scorer.score(self.parameters, weights, batch)
+        self.scorer.score(self.parameters, &MappedVariables::new(), weights, batch)
     }
 }
 
@@ -149,6 +185,7 @@ pub struct Predictor {
     /// What turns rows into batches.
     pub features: FeatureSet,
     parameters: Arc<Parameters>,
+    mapped: Arc<MappedVariables>,
     calibration: Option<Arc<Calibration>>,
     /// The predictions, the calibrated ones last.
     outputs: Vec<Output>,
@@ -165,14 +202,19 @@ impl Predictor {
     /// # Errors
     /// If the directory holds no model, a file is damaged, or a golden row scores differently.
     pub fn load(directory: &Path, pool: Arc<Pool>) -> Result<Predictor, BundleError> {
-        let bundle = Bundle::open(directory)?;
+        Predictor::load_to(directory, Storage::Memory, pool)
+    }
+
+    /// The same with large variables in `storage`. Those that stay in their file have no values among [`Predictor::parameters`].
+    pub(crate) fn load_to(directory: &Path, storage: Storage, pool: Arc<Pool>) -> Result<Predictor, BundleError> {
+        let bundle = Bundle::read(directory, storage)?;
         let features = feature_set(&bundle.pipeline).map_err(BundleError::Config)?;
         let mut scorer =
             Scorer::new(&bundle.pipeline, &features, Purpose::Prediction, pool, Precision::F32).map_err(BundleError::Config)?;
-        let Bundle { pipeline, parameters, manifest, path, calibration } = bundle;
+        let Bundle { pipeline, parameters, manifest, path, calibration, mapped } = bundle;
         scorer.with(&parameters).map_err(|error| BundleError::damaged(&path.join(VARIABLES_FILE), error))?;
         let global_step = manifest.global_step;
-        let parameters = Arc::new(parameters);
+        let (parameters, mapped) = (Arc::new(parameters), Arc::new(mapped));
         let mut outputs = scorer.outputs().to_vec();
         let calibration = match calibration {
             Some(text) => Some(Arc::new(Calibration::read(&text, &path.join(CALIBRATION_FILE), &outputs)?)),
@@ -184,20 +226,27 @@ impl Predictor {
             Output { name: calibrated.name(), ..source.clone() }
         }));
         let weights = Weights::Changed;
-        let mut predictor = Predictor { pipeline, features, parameters, calibration, outputs, global_step, scorer, weights };
+        let mut predictor = Predictor { pipeline, features, parameters, mapped, calibration, outputs, global_step, scorer, weights };
         manifest.verify(&mut predictor, &path)?;
         Ok(predictor)
     }
 
     /// The same model with products at another precision.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Predictor {
+        let Scorer { model, sources, pool, .. } = self.scorer;
+        let scorer = Scorer { sources, ..Scorer::of(model, pool, precision) };
+        Predictor { scorer, weights: Weights::Changed, ..self }
+    }
+
+    /// The same model with tables of embeddings in `format`, in as little memory as that takes.
     ///
     /// # Errors
-    /// As [`Scorer::new`].
-    pub fn with_precision(mut self, precision: Precision) -> Result<Predictor, BundleError> {
-        let pool = Arc::clone(&self.scorer.pool);
-        let sources = std::mem::take(&mut self.scorer.sources);
-        let scorer = Scorer::new(&self.pipeline, &self.features, Purpose::Prediction, pool, precision).map_err(BundleError::Config)?;
-        Ok(Predictor { scorer: Scorer { sources, ..scorer }, weights: Weights::Changed, ..self })
+    /// As [`Scorer::with_tables`].
+    pub fn with_tables(self, format: TableFormat) -> Result<Predictor, ParameterError> {
+        let (mut scorer, parameters) = self.scorer.with_tables(format, &self.parameters)?;
+        scorer.with(&parameters)?;
+        Ok(Predictor { scorer, parameters: Arc::new(parameters), weights: Weights::Changed, ..self })
     }
 
     /// The predictions, in the order of [`Scores::columns`]; calibrated probabilities, which are not in the graph, come last.
@@ -216,22 +265,20 @@ impl Predictor {
     }
 
     /// The same model with the same variables and buffers of its own, for scoring on another thread.
-    ///
-    /// # Errors
-    /// As [`Scorer::new`].
-    pub fn another(&self, pool: Arc<Pool>) -> Result<Predictor, BundleError> {
-        let scorer = Scorer::new(&self.pipeline, &self.features, Purpose::Prediction, pool, self.scorer.precision);
-        let scorer = scorer.map_err(BundleError::Config)?;
-        Ok(Predictor {
+    #[must_use]
+    pub fn another(&self, pool: Arc<Pool>) -> Predictor {
+        let scorer = Scorer::of(self.scorer.model.clone(), pool, self.scorer.precision);
+        Predictor {
             pipeline: self.pipeline.clone(),
             features: self.features.clone(),
             parameters: Arc::clone(&self.parameters),
+            mapped: Arc::clone(&self.mapped),
             calibration: self.calibration.clone(),
             outputs: self.outputs.clone(),
             global_step: self.global_step,
             scorer: Scorer { sources: self.scorer.sources.clone(), ..scorer },
             weights: Weights::Changed,
-        })
+        }
     }
 
     /// A plan of the graph for batches whose inputs `equal` have equal rows, if that shares any work.
@@ -243,7 +290,7 @@ impl Predictor {
     /// Scores a batch by such a plan; `common` has what is equal in its first row. `has_run` says whether the plan scored before.
     pub(crate) fn score_shared(&self, plan: &mut SharedExecutor, has_run: bool, common: &FeatureBatch, all: &FeatureBatch) -> Scores {
         let Scorer { model, sources, pool, .. } = &self.scorer;
-        let views: Vec<MatRef<'_>> = sources.iter().map(|source| source.view(&self.parameters)).collect();
+        let views: Vec<MatRef<'_>> = sources.iter().map(|source| source.view(&self.parameters, &self.mapped)).collect();
         let weights = if has_run { Weights::Unchanged } else { Weights::Changed };
         let keys = BatchKeys::new(&[], all);
         let [first, rest] = [common, all].map(|batch| model.feed.sequences(batch));
@@ -276,10 +323,18 @@ impl Predictor {
         &self.parameters
     }
 
+    /// A variable with values that are not finite.
+    pub(crate) fn not_finite(&self) -> Option<&str> {
+        let mapped = self.mapped.iter().map(|(place, numbers)| (*place, &**numbers));
+        let own = self.parameters.entries.iter().enumerate().map(|(place, entry)| (place, entry.values.as_slice()));
+        let mut broken = own.chain(mapped).filter(|(_, numbers)| numbers.iter().any(|number| !number.is_finite()));
+        broken.next().map(|(place, _)| self.parameters.entries[place].name.as_str())
+    }
+
     /// Scores a batch.
     pub fn score(&mut self, batch: &FeatureBatch) -> Scores {
         let weights = std::mem::replace(&mut self.weights, Weights::Unchanged);
-        let scores = self.scorer.score(&self.parameters, weights, batch);
+        let scores = self.scorer.score(&self.parameters, &self.mapped, weights, batch);
         self.calibrated(scores)
     }
 }

@@ -82,7 +82,7 @@ mod tests {
         drift.add(&[0.01; 30], &[0.01; 30]);
         let figures = drift.add(&[0.99; 10], &[0.01; 10]);
         let (p, q) = ([30.5_f64, 10.5], [40.5, 0.5]);
-        let index: f64 = p.iter().zip(q).map(|(p, q)| (q - p) / 50.0 * (q / p).ln()).sum();
+        let index: f64 = p.iter().zip(q).map(|(p, q): (&f64, f64)| (q - p) / 50.0 * (q / p).ln()).sum();
         assert!((figures.stability_index - index).abs() < 1e-12);
     }
 

@@ -2,14 +2,12 @@
 //! warmed up before it takes requests; one that can't be used is refused, and what was served goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
 use rankmill_config::proto::dataset_config::FieldType;
-use rankmill_kernels::gemm::Precision;
 use rankmill_model::bundle::BundleError;
-use rankmill_model::{ConcurrentPredictor, Part, Sharing};
+use rankmill_model::{ConcurrentPredictor, LoadOptions, Part, Sharing};
 
 use crate::catalog::{self, Found, Stamp};
 use crate::metrics::Metrics;
@@ -23,8 +21,7 @@ pub(crate) struct Loader {
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) settings: Vec<ModelSettings>,
-    pub(crate) threads: NonZeroUsize,
-    pub(crate) precision: Precision,
+    pub(crate) load: LoadOptions,
     pub(crate) sharing: Sharing,
     /// What could not be loaded, so that it is not tried again until it changes.
     pub(crate) refused: BTreeMap<(String, u64), (Stamp, String)>,
@@ -150,7 +147,7 @@ impl Loader {
     }
 
     fn load_now(&self, settings: &ModelSettings, number: u64, found: &Found) -> Result<Version, BundleError> {
-        let predictor = ConcurrentPredictor::load_with_precision(&found.path, self.threads, self.precision)?;
+        let predictor = ConcurrentPredictor::load_with(&found.path, self.load)?;
         // Rows that are made up are all equal, and should go through the whole graph.
         let predictor = predictor.with_sharing(Sharing::Off);
         warm_up(&predictor);

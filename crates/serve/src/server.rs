@@ -11,7 +11,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rankmill_kernels::gemm::Precision;
-use rankmill_model::Sharing;
+use rankmill_kernels::tables::TableFormat;
+use rankmill_model::bundle::Storage;
+use rankmill_model::{LoadOptions, Sharing};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
@@ -87,6 +89,10 @@ pub struct ServeOptions {
     pub precision: Precision,
     /// Whether what is equal in all rows of a request is computed once.
     pub sharing: Sharing,
+    /// The form of the tables of embeddings; as they were trained, if none.
+    pub tables: Option<TableFormat>,
+    /// Where large variables are.
+    pub storage: Storage,
     /// How requests are put together.
     pub batching: Batching,
     /// What requests may be.
@@ -112,6 +118,8 @@ impl Default for ServeOptions {
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             precision: Precision::F32,
             sharing: Sharing::Auto,
+            tables: None,
+            storage: Storage::Memory,
             batching: Batching::default(),
             limits: Limits::default(),
             reload: Some(Duration::from_secs(1)),
@@ -183,7 +191,7 @@ impl Server {
         let tls = tls.map(Arc::new);
         let metrics = Arc::new(Metrics::new());
         let registry = Arc::new(Registry::new(&settings, Arc::clone(&metrics)));
-        let ServeOptions { threads, precision, sharing, batching, limits, .. } = options.clone();
+        let ServeOptions { threads, precision, tables, storage, sharing, batching, limits, .. } = options.clone();
         let engine = Engine::start(threads, batching, limits.clone(), Arc::clone(&metrics)).map_err(StartError::System)?;
         let (registry_of_app, metrics_of_app) = (Arc::clone(&registry), Arc::clone(&metrics));
         let app = Arc::new(App {
@@ -208,7 +216,8 @@ impl Server {
             drain_time: options.drain_time,
         };
         server.listen(&options.addresses, tls.as_ref())?;
-        let mut loader = Loader { registry, metrics, settings, threads, precision, sharing, refused: BTreeMap::new() };
+        let load = LoadOptions { threads, precision, tables, storage };
+        let mut loader = Loader { registry, metrics, settings, load, sharing, refused: BTreeMap::new() };
         if let Some(unserved) = loader.refresh().into_iter().next() {
             return Err(StartError::Unserved { name: unserved.name, reason: unserved.reason });
         }

@@ -7,6 +7,7 @@ use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::{FeatureBatch, FeatureSet, Reader, ReaderOptions, Rejected, Report};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
+use rankmill_kernels::tables::TableFormat;
 use rankmill_model::{Parameters, Predicts, Purpose, Scorer, Scores, Task as ModelTask};
 
 use crate::error::TrainError;
@@ -148,6 +149,15 @@ impl Evaluator {
         let scorer = Scorer::new(pipeline, features, Purpose::Evaluation, pool, precision)?;
         let metrics = Metrics::new(pipeline, features, scorer.tasks())?;
         Ok(Evaluator { pipeline: pipeline.clone(), features: features.clone(), scorer, metrics, rejected: None })
+    }
+
+    /// Reads tables of embeddings in `format`; gives the variables that are to be evaluated then.
+    ///
+    /// # Errors
+    /// If a variable is missing or has another shape.
+    pub fn with_tables(self, format: TableFormat, parameters: &Parameters) -> Result<(Evaluator, Parameters), TrainError> {
+        let (scorer, parameters) = self.scorer.with_tables(format, parameters)?;
+        Ok((Evaluator { scorer, ..self }, parameters))
     }
 
     /// Writes rows to a file that are left out, or that stop an evaluation.

@@ -1,5 +1,6 @@
 //! `rankmill eval`: evaluates a model.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use clap::Args;
@@ -8,7 +9,7 @@ use rankmill_model::Predictor;
 use rankmill_train::evaluate::Evaluator;
 
 use crate::Outcome;
-use crate::arguments::{ModelArgs, PrecisionArgs, RejectedArgs, ThreadArgs};
+use crate::arguments::{ModelArgs, PrecisionArgs, TablesArgs, RejectedArgs, ThreadArgs};
 use crate::gate::GateArgs;
 use crate::output::{Level, Output};
 use crate::progress::Progress;
@@ -30,6 +31,8 @@ pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) precision: PrecisionArgs,
     #[command(flatten)]
+    pub(crate) tables: TablesArgs,
+    #[command(flatten)]
     pub(crate) threads: ThreadArgs,
     #[command(flatten)]
     pub(crate) gates: GateArgs,
@@ -45,9 +48,14 @@ pub(crate) fn run(arguments: &EvalArgs, output: &Output) -> anyhow::Result<Outco
     let inputs = if arguments.input.is_empty() { declared_inputs(pipeline, Side::Eval) } else { arguments.input.clone() };
     anyhow::ensure!(!inputs.is_empty(), "there is nothing to evaluate on: the config has no eval_input_path; pass --input");
     let mut evaluator = Evaluator::new(pipeline, features, pool, precision)?.with_rejected(arguments.rejected.create()?);
+    let mut parameters = Cow::Borrowed(predictor.parameters());
+    if let Some(format) = arguments.tables.tables.format() {
+        let packed = evaluator.with_tables(format, &parameters)?;
+        (evaluator, parameters) = (packed.0, Cow::Owned(packed.1));
+    }
     evaluator.remarks().iter().for_each(|remark| output.log(Level::Warn, remark));
     let mut progress = Progress::new(output.progress_style(), 1);
-    let evaluation = evaluator.evaluate(predictor.parameters(), &inputs, |fraction| progress.update_share(fraction, "evaluating"));
+    let evaluation = evaluator.evaluate(&parameters, &inputs, |fraction| progress.update_share(fraction, "evaluating"));
     progress.finish();
     let evaluation = evaluation?;
     let skipped = Some(evaluation.report.to_string()).filter(|_| evaluation.report.skipped > 0);

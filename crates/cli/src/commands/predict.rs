@@ -13,7 +13,7 @@ use rankmill_model::{Output as Prediction, Predictor, Scores};
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::arguments::{ModelArgs, PrecisionArgs, RejectedArgs, ThreadArgs};
+use crate::arguments::{ModelArgs, PrecisionArgs, TablesArgs, RejectedArgs, ThreadArgs};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::table::Table;
@@ -44,6 +44,8 @@ pub(crate) struct PredictArgs {
     pub(crate) rejected: RejectedArgs,
     #[command(flatten)]
     pub(crate) precision: PrecisionArgs,
+    #[command(flatten)]
+    pub(crate) tables: TablesArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
 }
@@ -110,7 +112,11 @@ fn columns(outputs: &[Prediction]) -> Vec<ScoreColumn> {
 pub(crate) fn run(arguments: &PredictArgs, output: &Output) -> anyhow::Result<Outcome> {
     let precision = arguments.precision.precision.supported()?;
     let predictor = Predictor::load(&arguments.model.model, arguments.threads.pool()?)?;
-    let mut predictor = if precision == Precision::F32 { predictor } else { predictor.with_precision(precision)? };
+    let predictor = if precision == Precision::F32 { predictor } else { predictor.with_precision(precision) };
+    let mut predictor = match arguments.tables.tables.format() {
+        Some(format) => predictor.with_tables(format)?,
+        None => predictor,
+    };
     let started = Instant::now();
     let mut options = ReaderOptions::sequential(&predictor.pipeline, arguments.input.clone())?;
     options.batch_size = arguments.batch_size.get();

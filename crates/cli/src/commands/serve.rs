@@ -10,12 +10,13 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use rankmill_model::Sharing;
+use rankmill_model::bundle::Storage;
 use rankmill_serve::{Batching, Limits, ModelSettings, ServeOptions, Server, TlsFiles};
 use serde::Serialize;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::Outcome;
-use crate::arguments::PrecisionArgs;
+use crate::arguments::{PrecisionArgs, TablesArgs};
 use crate::output::{Level, Output};
 
 /// Serve models over HTTP and gRPC: raw fields in, scores out.
@@ -47,6 +48,12 @@ pub(crate) struct ServeArgs {
     threads: Option<NonZeroUsize>,
     #[command(flatten)]
     precision: PrecisionArgs,
+    #[command(flatten)]
+    tables: TablesArgs,
+    /// Keep large variables in their file, mapped into memory: processes share them, and they are read when they are first looked at.
+    /// The file must be replaced by renaming then, and never be written to. Not with --tables.
+    #[arg(long, conflicts_with = "tables")]
+    map_weights: bool,
     #[command(flatten)]
     batching: BatchingArgs,
     #[command(flatten)]
@@ -204,6 +211,8 @@ fn options(arguments: &ServeArgs) -> anyhow::Result<ServeOptions> {
             SharingChoice::Auto => Sharing::Auto,
             SharingChoice::Off => Sharing::Off,
         },
+        tables: arguments.tables.tables.format(),
+        storage: if arguments.map_weights { Storage::File } else { Storage::Memory },
         batching: Batching {
             rows: arguments.batching.max_batch_rows.get(),
             delay: Duration::from_micros(arguments.batching.max_batch_delay),

@@ -21,7 +21,6 @@ use crate::op::Execution;
 use crate::ops::broadcast::RepeatRow;
 use crate::ops::concat::Concat;
 use crate::ops::leaf::DenseInput;
-use crate::ops::lookup::Lookup;
 use crate::ops::matmul::{Epilogue, MatMul};
 use crate::ops::parted_product::{Part, PartedProduct};
 use crate::ops::reshape::Reshape;
@@ -108,8 +107,8 @@ fn common_values(graph: &Graph, equal: &EqualInputs) -> Vec<bool> {
         let reads_batch = node.inputs.iter().any(|input| graph.shape(*input).batch);
         common[value.0] = match node.op.execution() {
             Execution::DenseInput(slot) => EqualInputs::has(&equal.dense, slot),
-            Execution::Map if graph.op_as::<Lookup>(value).is_some() => {
-                let slot = graph.op_as::<Lookup>(value).map_or(usize::MAX, |lookup| lookup.slot);
+            Execution::Map if graph.lookup(value).is_some() => {
+                let slot = graph.lookup(value).map_or(usize::MAX, |lookup| lookup.slot);
                 EqualInputs::has(&equal.ids, slot) && follows
             }
             Execution::Map => {

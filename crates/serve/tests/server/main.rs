@@ -8,5 +8,6 @@ mod mutated;
 mod operation;
 mod reload;
 mod score;
+mod storage;
 mod tensorflow;
 mod tls;
