@@ -86,7 +86,8 @@ impl Plans {
     /// The plan for rows of which these fields are equal, if that is of use.
     pub(crate) fn find(&mut self, predictor: &Predictor, fields: &[bool], raw: &RawRows) -> Option<&mut Plan> {
         let equal = equal_features(&predictor.features, fields);
-        if !equal.contains(&true) {
+        // The ids of dynamic tables are rows only after a look at their keys, batch by batch.
+        if !equal.contains(&true) || !predictor.model().dynamic.is_empty() {
             return None;
         }
         let place = match self.0.iter().position(|(known, _)| *known == equal) {
