@@ -74,7 +74,7 @@ fn found(text: &str) -> String {
 }
 
 /// Replacement, place of the setting, and a part of its effect.
-const IDLE: [(&str, &str, &str, &str); 17] = [
+const IDLE: [(&str, &str, &str, &str); 21] = [
     ("num_steps: 100", "num_steps: 100 save_checkpoints_secs: 60", "7:41", "every `save_checkpoints_steps` steps"),
     ("num_steps: 100", "num_steps: 100 dead_line: '20260101'", "7:29", "ends after its steps"),
     ("num_steps: 100", "num_steps: 100 train_distribute: PSStrategy", "7:36", "TensorFlow's machinery"),
@@ -86,6 +86,10 @@ const IDLE: [(&str, &str, &str, &str); 17] = [
     ("batch_size: 64;", "batch_size: 64 selected_col_types: 'a,b'", "22:38", "`input_fields`"),
     ("batch_size: 64;", "batch_size: 64 eval_batch_size: 512", "22:35", "uses `batch_size`"),
     ("batch_size: 64;", "batch_size: 64 file_shard: true", "22:30", "among workers"),
+    ("batch_size: 64;", "batch_size: 64 feature_fields: 'tags'", "22:34", "`input_fields`"),
+    ("input_name: 'tags'", "input_name: 'tags' input_dim: 2", "30:48", "how many values"),
+    ("input_name: 'tags'", "input_name: 'tags' input_shape: 2", "30:50", "how many values"),
+    ("input_name: 'tags'", "input_name: 'tags' user_define_fn_res_type: FLOAT", "30:62", "labels are f32"),
     ("input_name: 'tags'", "input_name: 'tags' ignore_val: 'none'", "30:49", "like any other"),
     ("input_name: 'tags'", "input_name: 'tags' user_define_fn: 'tf.math.log1p'", "30:53", "label fields only"),
     ("mlp { hidden", "mlp { add_to_outputs: true hidden", "50:93", "hidden layers"),
@@ -107,6 +111,45 @@ fn each_setting_without_effect_says_why() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The effects of all lints that a config sets off.
+fn effects(text: &str) -> Vec<String> {
+    let pipeline = Pipeline::parse("f", text, &Edits::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    lints(&pipeline).into_iter().map(|lint| lint.effect).collect()
+}
+
+#[test]
+fn what_a_type_of_features_does_not_read() {
+    for setting in [
+        "boundaries: 1",
+        "combo_input_seps: '|'",
+        "combo_join_sep: '_'",
+        "expression: 'x'",
+        "kv_separator: ':'",
+        "lookup_max_sel_elem_num: 3",
+        "max_seq_len: 3",
+        "normalizer_fn: 'tf.math.log1p'",
+        "raw_input_dim: 3",
+        "separator: ','",
+        "sequence_combiner { }",
+        "sequence_length: 3",
+        "sub_feature_type: RawFeature",
+    ] {
+        let text = GOOD.replacen("hash_bucket_size: 500 ", &format!("hash_bucket_size: 500 {setting} "), 1);
+        assert_eq!(effects(&text), ["a feature of the type IdFeature does not read it"], "{setting}");
+    }
+}
+
+#[test]
+fn what_one_input_type_reads_is_no_setting_without_effect_there() {
+    let with = |input: &str, old: &str, new: &str| effects(&GOOD.replacen("CSVInput", input, 1).replacen(old, new, 1));
+    assert_eq!(with("CSVInput", "batch_size: 64;", "batch_size: 64 with_header: true"), [""; 0]);
+    assert_eq!(with("ParquetInputV3", "batch_size: 64;", "batch_size: 64 with_header: true"), ["only the CSV inputs read it"]);
+    for (value, noted) in [("none", 0), ("-1", 0), ("0", 1), ("", 0)] {
+        let found = with("ParquetInputV3", "input_name: 'tags'", &format!("input_name: 'tags' ignore_val: '{value}'"));
+        assert_eq!(found.len(), noted, "{value:?}: {found:?}");
+    }
 }
 
 #[test]

@@ -464,7 +464,11 @@ impl Columns {
             let content = match record {
                 Record::Row(line) if block.has_lines() => Content::Line(String::from_utf8_lossy(line).into_owned()),
                 Record::Row(_) if !self.rows.is_broken(row) => {
-                    let text = |column| String::from_utf8_lossy(self.rows.field(row, column)).into_owned();
+                    let text = |column| {
+                        let mut text = Vec::new();
+                        self.rows.write_text(row, column, &mut text);
+                        String::from_utf8_lossy(&text).into_owned()
+                    };
                     Content::Fields((0..self.rows.columns()).map(text).collect())
                 }
                 _ => Content::Lost,

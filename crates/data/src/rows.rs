@@ -1,15 +1,17 @@
-//! Rows as text fields, before any meaning is given to them: what every source hands to the features.
+//! Rows as fields, before any meaning is given to them: what every source hands to the features.
 //!
-//! The rows of a batch are one buffer of bytes and the span of each field in it. `tf.decode_csv`'s rules (EasyRec behaviour 1) are
+//! The rows of a batch are one buffer of bytes and the span of each field in it; a field is text, or a number already (see [`Cell`]). `tf.decode_csv`'s rules (EasyRec behaviour 1) are
 //! applied here by an own splitter over `memchr`: the general CSV readers accept what TensorFlow refuses (a quote inside an unquoted
 //! field, a quoted field that is not closed) and cannot raise its errors. Lines without quotes are the rule, so a block of them is cut
 //! in one scan, and line by line only if there is a quote in it or a line has more or fewer fields than it should.
 
 use std::sync::Arc;
 
+use self::cell::{Cell, CellKind};
 use crate::error::Rule;
 use crate::number::parse_short_digits;
 
+pub(crate) mod cell;
 pub(crate) mod example;
 pub(crate) mod json;
 pub(crate) mod record;
@@ -78,6 +80,8 @@ pub struct RawRows {
     bytes: Vec<u8>,
     /// Start and end of each field, row after row; empty fields for a row in `broken`.
     spans: Vec<(u32, u32)>,
+    /// What the bytes of each field are; those that are not there are text.
+    kinds: Vec<CellKind>,
     columns: usize,
     origins: Vec<Origin>,
     files: Arc<[String]>,
@@ -103,22 +107,26 @@ impl RawRows {
         self.columns
     }
 
-    /// The text of a field; empty for a row that could not be cut into fields.
+    /// The text of a field; empty for a number that a file had as such, and for a row that could not be cut into fields.
     ///
     /// # Panics
     /// If there is no such row or column.
     #[inline]
     #[must_use]
     pub fn field(&self, row: usize, column: usize) -> &[u8] {
-        let (start, end) = self.spans[row * self.columns + column];
-        &self.bytes[start as usize..end as usize]
+        if let Cell::Text(text) = self.cell(row, column) { text } else { &[] }
     }
 
-    /// The number that a field is, if it is a few plain digits with enough text before it (see [`parse_short_digits`]).
+    /// The number that a text is, if it is a few plain digits with enough text before it (see [`parse_short_digits`]).
     #[inline]
     pub(crate) fn short_digits(&self, row: usize, column: usize) -> Option<u32> {
         let (start, end) = self.spans[row * self.columns + column];
         parse_short_digits(&self.bytes, start as usize, end as usize)
+    }
+
+    /// Whether a field of any row is a number already.
+    pub(crate) fn has_numbers(&self) -> bool {
+        !self.kinds.is_empty()
     }
 
     /// The file and line of a row.
@@ -147,13 +155,14 @@ impl RawRows {
     /// The memory that the rows take, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.bytes.len() + self.spans.len() * 8 + self.origins.len() * 16
+        self.bytes.len() + self.spans.len() * 8 + self.kinds.len() + self.origins.len() * 16
     }
 
     /// Forgets the rows and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.spans.clear();
+        self.kinds.clear();
         self.origins.clear();
         self.broken.clear();
     }

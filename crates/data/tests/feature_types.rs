@@ -280,3 +280,39 @@ fn settings_that_do_not_fit() {
         assert!(problems.contains(message) && problems.starts_with("test.config:"), "{message}: {problems}");
     }
 }
+
+#[test]
+fn an_ignored_value_is_none_to_ids_of_parquet_input_v3() {
+    let features = [
+        "input_names: 'number' feature_type: IdFeature num_buckets: 10 embedding_dim: 2",
+        "input_names: 'word' feature_type: IdFeature hash_bucket_size: 10 embedding_dim: 2",
+        "input_names: 'price' feature_type: IdFeature hash_bucket_size: 10 precision: 2 embedding_dim: 2",
+        "input_names: 'zero' feature_type: IdFeature num_buckets: 10 embedding_dim: 2",
+    ];
+    let config = |input: &str| {
+        let config = pipeline("label:INT32 number:INT32 word:STRING price:FLOAT zero:INT32", "", &features).to_text();
+        let with = |config: String, field: &str, value: &str| {
+            let (before, behind) = config.split_once(&format!("input_name: \"{field}\"")).expect("the field");
+            format!("{before}input_name: \"{field}\" ignore_val: \"{value}\"{behind}")
+        };
+        let ignored = [("number", "7"), ("word", "none"), ("price", "0.5"), ("zero", "0")];
+        let config = ignored.into_iter().fold(config, |config, (field, value)| with(config, field, value));
+        let config = config.replace("input_type: CSVInput", &format!("input_type: {input}"));
+        rankmill_config::Pipeline::parse("test.config", &config, &rankmill_config::Edits::default()).expect("a good config")
+    };
+    let lines: [&[u8]; 3] = [b"1\t7\tnone\t0.5\t0", b"0\t3\tx\t0.25\t0", b"1\t17\t\t0.5\t1"];
+    let lengths = |batch: &rankmill_data::FeatureBatch| -> Vec<Vec<usize>> {
+        batch.columns.iter().map(|column| ids(column).iter().map(Vec::len).collect()).collect()
+    };
+    let ignoring = transform(&config("ParquetInputV3"), &lines).expect("good rows");
+    // 0 is no ignore_val to EasyRec.
+    assert_eq!(lengths(&ignoring), [[0, 1, 1], [0, 1, 0], [0, 1, 0], [1, 1, 1]]);
+    let missing: Vec<u64> = ignoring.observed.features.iter().map(|counts| counts.missing).collect();
+    assert_eq!(missing, [1, 2, 2, 0]);
+    let taking = transform(&config("CSVInput"), &lines).expect("good rows");
+    assert_eq!(lengths(&taking), [[1, 1, 1], [1, 1, 0], [1, 1, 1], [1, 1, 1]]);
+    let raw = config("ParquetInputV3").to_text().replacen("IdFeature", "RawFeature", 1);
+    let raw = rankmill_config::Pipeline::parse("test.config", &raw, &rankmill_config::Edits::default()).expect("readable");
+    let problems = rankmill_data::FeatureSet::new(&raw).expect_err("a number that may be none").to_string();
+    assert!(problems.contains("`number` has an ignore_val, and only an IdFeature can leave a value out"), "{problems}");
+}

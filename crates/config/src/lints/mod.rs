@@ -8,6 +8,7 @@ mod model;
 mod settings;
 mod table;
 mod training;
+mod unread;
 
 use crate::diagnostic::Diagnostic;
 use crate::pipeline::Pipeline;
@@ -36,6 +37,7 @@ pub fn lints(pipeline: &Pipeline) -> Vec<Lint> {
     features::find(&mut finder);
     training::find(&mut finder);
     settings::find(&mut finder);
+    unread::find(&mut finder);
     model::find(&mut finder);
     let mut found = finder.found;
     found.sort_by_key(|lint| (lint.diagnostic.line, lint.diagnostic.column));

@@ -1,5 +1,7 @@
 //! Settings that are read and change nothing: those of other machinery (EasyRec behaviour 47) and those not used yet.
 
+use prost_reflect::Value;
+
 use super::Finder;
 use crate::proto::dataset_config::InputType;
 use crate::walk;
@@ -9,6 +11,7 @@ const MACHINERY: &str = "this setting steers TensorFlow's machinery for clusters
 const GRAPH: &str = "this setting is about TensorFlow's graph and its summaries, which are not there";
 const SHARDS: &str = "this setting shares files out among workers; here one process reads them all";
 const COLUMNS: &str = "not used yet: `input_fields` names the columns of a file, and those that the features need are read";
+const SHAPES: &str = "the features say how many values a field holds, as with EasyRec's file inputs";
 const RTP: &str = "only an RTP input reads it";
 const RECORDS: &str = "only a TFRecord input reads it";
 const EVALUATIONS: &str = "not used yet: evaluations come at the end of training and as often as `--eval-every` says";
@@ -29,10 +32,11 @@ const fn idle(message: &'static str, field: &'static str, effect: &'static str, 
 }
 
 /// Values, by message and field.
-const VALUES: [Idle; 37] = [
+const VALUES: [Idle; 42] = [
     idle("DatasetConfig", "chief_redundant", MACHINERY, REMOVE),
     idle("DatasetConfig", "data_compression_type", RECORDS, REMOVE),
     idle("DatasetConfig", "eval_batch_size", "evaluation uses `batch_size`, as EasyRec's file inputs do", REMOVE),
+    idle("DatasetConfig", "feature_fields", COLUMNS, REMOVE),
     idle("DatasetConfig", "file_shard", SHARDS, REMOVE),
     idle("DatasetConfig", "n_data_batch_tfrecord", RECORDS, REMOVE),
     idle("DatasetConfig", "pai_worker_queue", MACHINERY, REMOVE),
@@ -41,6 +45,7 @@ const VALUES: [Idle; 37] = [
     idle("DatasetConfig", "selected_col_types", COLUMNS, REMOVE),
     idle("DatasetConfig", "selected_cols", COLUMNS, REMOVE),
     idle("DatasetConfig", "shard", SHARDS, REMOVE),
+    idle("DatasetConfig", "with_header", "only the CSV inputs read it", REMOVE),
     idle("EasyRecModel", "restore_filters", RESTORING, REMOVE),
     idle("EvalConfig", "eval_interval_secs", EVALUATIONS, "remove it, and train with `--eval-every STEPS`"),
     idle("EvalConfig", "eval_online", EVALUATIONS, "remove it, and train with `--eval-every STEPS`"),
@@ -51,9 +56,12 @@ const VALUES: [Idle; 37] = [
     idle(
         "Field",
         "ignore_val",
-        "not used yet: a value equal to it is taken like any other",
+        "only `ParquetInputV3` reads it, as in EasyRec, and takes 0 and an empty text for none: a value equal to it is taken like any other",
         "take such values out of the data, and remove it",
     ),
+    idle("Field", "input_dim", SHAPES, REMOVE),
+    idle("Field", "input_shape", SHAPES, REMOVE),
+    idle("Field", "user_define_fn_res_type", "labels are f32, whatever a function makes of them", REMOVE),
     idle("MLP", "add_to_outputs", "not used yet: predictions hold the scores, and no outputs of hidden layers", REMOVE),
     idle("Optimizer", "moving_average_decay", "only `use_moving_average` needs it, which is not supported", REMOVE),
     idle(
@@ -97,7 +105,7 @@ pub(super) fn find(finder: &mut Finder<'_>) {
     walk::scalars(finder.pipeline.message(), &mut |path, field, value| {
         let message = field.parent_message();
         let listed = VALUES.iter().find(|idle| idle.message == message.name() && idle.field == field.name());
-        let Some(idle) = listed.filter(|_| *value != field.default_value() && !is_read(input_type, field.name())) else { return };
+        let Some(idle) = listed.filter(|_| *value != field.default_value() && !is_read(input_type, field.name(), value)) else { return };
         // A list is worth one word, at its first element.
         if !field.is_list() || path.ends_with("[0]") {
             found.push((path.to_owned(), idle));
@@ -115,8 +123,13 @@ pub(super) fn find(finder: &mut Finder<'_>) {
 }
 
 /// Whether an input type reads a setting that the others don't.
-fn is_read(input_type: Option<InputType>, setting: &str) -> bool {
+fn is_read(input_type: Option<InputType>, setting: &str, value: &Value) -> bool {
     match input_type {
+        Some(InputType::CsvInput | InputType::CsvInputV2 | InputType::CsvInputEx) => setting == "with_header",
+        Some(InputType::ParquetInputV3) => {
+            let is_zero = |text: &str| text.trim().parse::<f64>().is_ok_and(|number| number == 0.0);
+            setting == "ignore_val" && value.as_str().is_some_and(|text| !text.is_empty() && !is_zero(text))
+        }
         Some(InputType::RtpInput) => matches!(setting, "rtp_separator" | "selected_cols"),
         // Files say themselves how they are compressed.
         Some(InputType::TfRecordInput) => setting == "data_compression_type",

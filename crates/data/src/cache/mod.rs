@@ -20,7 +20,6 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::UNIX_EPOCH;
 
 use rankmill_config::Pipeline;
 use rankmill_kernels::fingerprint::fingerprint64;
@@ -31,10 +30,10 @@ use self::rows::encode;
 use crate::error::{DataError, Rule};
 use crate::features::FeatureSet;
 use crate::rows::{Origin, RawRows};
-use crate::sources::{Decoder, FileKind, InputFile, Opener, Record, RecordBlock, Source};
+use crate::sources::{Decoder, FileKind, InputFile, Opener, Record, RecordBlock, Source, open_stored};
 
 /// Changes with the layout of the files.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The number of a row and the length of what follows.
 const HEADER: usize = 12;
 
@@ -104,9 +103,8 @@ impl FeatureCache {
         let mut text = format!("{} {kept:?}", self.settings);
         for file in files {
             for path in std::iter::once(&file.path).chain(&file.beside) {
-                let changed = fs::metadata(path).and_then(|data| data.modified());
+                let changed = open_stored(path).and_then(|file| file.version());
                 let changed = changed.map_err(|error| DataError::file(path, Rule::Unreadable(error.to_string())))?;
-                let changed = changed.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
                 text += &format!(" {path:?} {changed}");
             }
             text += &format!(" {} {}", file.bytes, file.fingerprint);

@@ -7,6 +7,7 @@ use rankmill_config::proto;
 use rankmill_config::proto::dataset_config::FieldType;
 
 use super::Feature;
+use super::fields::FieldDefault;
 use super::formula::Formula;
 use super::id::IdFeature;
 use super::ids::IdRule;
@@ -22,6 +23,8 @@ pub(crate) struct Declaration<'a> {
     pub(crate) config: &'a proto::FeatureConfig,
     /// The types of its inputs.
     pub(crate) inputs: Vec<FieldType>,
+    /// The value of its first input that is none.
+    pub(crate) ignored: Option<FieldDefault>,
     /// Whether a deep group uses it; then its combiner counts.
     pub(crate) deep: bool,
     /// Whether a wide group uses it.
@@ -72,7 +75,7 @@ pub(crate) fn id_feature(declaration: &Declaration<'_>) -> Result<Built, Problem
         _ => return Err(Problem::at("input_names", "a FLOAT or DOUBLE input of an IdFeature needs hash_bucket_size and precision")),
     };
     Ok(Built {
-        feature: Feature::Id(IdFeature { input: config.input_names[0].clone(), rule, precision }),
+        feature: Feature::Id(IdFeature { input: config.input_names[0].clone(), rule, precision, ignored: declaration.ignored.clone() }),
         combiner: combiner(declaration)?,
         table_suffix: format!("{}_embedding", declaration.name),
     })

@@ -6,6 +6,7 @@ use rankmill_kernels::fingerprint::{Decimal, fingerprint64};
 use crate::error::{DataError, Rule, shown};
 use crate::number::{parse_bool, parse_float32, parse_float64, parse_int32, parse_int64, write_float};
 use crate::rows::RawRows;
+use crate::rows::cell::{Cell, Number};
 
 /// The rows of a batch that are still good: indices into the raw rows.
 pub(crate) type LiveRows = [u32];
@@ -18,6 +19,8 @@ pub(crate) struct Field {
     pub(crate) name: String,
     pub(crate) kind: FieldType,
     pub(crate) default: FieldDefault,
+    /// The value that is none: `ignore_val`, which EasyRec's `ParquetInputV3` alone reads.
+    pub(crate) ignored: Option<FieldDefault>,
     /// Whether an empty number takes the default; in `CSVInputEx` it is an error.
     pub(crate) empty_numbers: EmptyNumbers,
 }
@@ -29,7 +32,7 @@ pub(crate) enum EmptyNumbers {
     Error,
 }
 
-/// The value of an empty field.
+/// A value of a field that the config says: that of an empty field, or the one that is none.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum FieldDefault {
     Integer(i64),
@@ -51,13 +54,22 @@ impl FieldDefault {
             FieldType::Int64 => FieldDefault::Integer(text.parse().ok()?),
         })
     }
+
+    /// Whether Python takes it for false.
+    pub(crate) fn is_falsy(&self) -> bool {
+        match self {
+            FieldDefault::Integer(value) => *value == 0,
+            FieldDefault::Number(value) => *value == 0.0,
+            FieldDefault::Text(text) => text.is_empty(),
+        }
+    }
 }
 
 /// The values of one field over the live rows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Values<'a> {
     Text(TextValues<'a>),
-    /// The values and the texts they were read from.
+    /// The values and the cells they were read from.
     Integers(&'a [i64], TextValues<'a>),
     /// Like integers, 0 and 1, but written `false` and `true`.
     Booleans(&'a [i64]),
@@ -79,6 +91,17 @@ impl Values<'_> {
             Values::Booleans(values) => text.extend_from_slice(truth(values[at])),
             Values::Floats(values) => float(f64::from(values[at])),
             Values::Doubles(values) => float(values[at]),
+        }
+    }
+
+    /// Whether the value of the live row `at` is this one.
+    pub(crate) fn equals(self, at: usize, value: &FieldDefault) -> bool {
+        match (self, value) {
+            (Values::Integers(values, _) | Values::Booleans(values), FieldDefault::Integer(value)) => values[at] == *value,
+            (Values::Floats(values), FieldDefault::Number(value)) => values[at] == *value as f32,
+            (Values::Doubles(values), FieldDefault::Number(value)) => values[at] == *value,
+            (Values::Text(texts), FieldDefault::Text(text)) => texts.at(at) == text,
+            _ => false,
         }
     }
 
@@ -114,7 +137,7 @@ pub(crate) struct TextValues<'a> {
 }
 
 impl<'a> TextValues<'a> {
-    /// The text of each row, the default where it is empty.
+    /// The text of each row, the default where it is empty (or a number).
     #[inline]
     pub(crate) fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> {
         (0..self.live.len()).map(move |at| self.at(at))
@@ -173,7 +196,7 @@ impl Parsed {
     }
 }
 
-/// The fingerprints of integers in decimal. `texts` is what they were read from, which is that decimal already as a rule.
+/// The fingerprints of integers in decimal. `texts` is what they were read from, which is that decimal already as a rule if it is text.
 pub(crate) fn integer_fingerprints<'a>(values: &'a [i64], texts: TextValues<'a>) -> impl ExactSizeIterator<Item = u64> {
     values.iter().zip(texts.iter()).map(|(&value, text)| {
         if is_decimal_of_its_value(text) { fingerprint64(text) } else { fingerprint64(Decimal::new(value).as_bytes()) }
@@ -194,8 +217,11 @@ struct Reading<'a, 'b> {
 }
 
 impl Reading<'_, '_> {
-    /// Integers are nearly always a few digits, which need no call of `parse`.
+    /// Integers of text are nearly always a few digits, which need no call of `parse`.
     fn integers(&mut self, values: &mut Vec<i64>, default: i64, parse: impl Fn(&[u8]) -> Option<i64>, rule: Rule) {
+        if self.rows.has_numbers() {
+            return self.numbers(values, default, parse, rule);
+        }
         let (rows, column) = (self.rows, self.field.column);
         values.clear();
         values.extend(self.live.iter().enumerate().map(|(at, &row)| match rows.short_digits(row as usize, column) {
@@ -204,13 +230,17 @@ impl Reading<'_, '_> {
         }));
     }
 
-    fn numbers<T: Copy>(&mut self, values: &mut Vec<T>, default: T, parse: impl Fn(&[u8]) -> Option<T>, rule: Rule) {
+    fn numbers<T: Number>(&mut self, values: &mut Vec<T>, default: T, parse: impl Fn(&[u8]) -> Option<T>, rule: Rule) {
         values.clear();
         values.extend(self.live.iter().enumerate().map(|(at, &row)| self.number(at, row, default, &parse, &rule)));
     }
 
-    fn number<T: Copy>(&mut self, at: usize, row: u32, default: T, parse: impl Fn(&[u8]) -> Option<T>, rule: &Rule) -> T {
-        let text = self.rows.field(row as usize, self.field.column);
+    #[inline]
+    fn number<T: Number>(&mut self, at: usize, row: u32, default: T, parse: impl Fn(&[u8]) -> Option<T>, rule: &Rule) -> T {
+        let text = match self.rows.cell(row as usize, self.field.column) {
+            Cell::Text(text) => text,
+            cell => return T::of(cell).expect("a cell that is a number has the type of its field"),
+        };
         if text.is_empty() {
             *self.empty += 1;
             if self.field.empty_numbers == EmptyNumbers::Error {

@@ -4,10 +4,11 @@
 //! - An empty string is missing: no row, a zero vector. So is the integer -1, but only with `num_buckets`.
 //! - Integers are hashed as decimal text, floating-point numbers as text with `precision` decimals, bools as `true` and `false`.
 //! - An empty string with `num_buckets` stops EasyRec; here it is missing like any other empty string.
+//! - With `ParquetInputV3` a value equal to the field's `ignore_val` is missing.
 
 use rankmill_kernels::ids::IdColumn;
 
-use super::fields::{RowErrors, Values, integer_fingerprints, truth};
+use super::fields::{FieldDefault, RowErrors, Values, integer_fingerprints, truth};
 use super::ids::{IdRule, hashed, in_range, in_vocabulary, integer_in_vocabulary};
 use crate::batch::FeatureCounts;
 use crate::error::Rule;
@@ -20,11 +21,21 @@ pub(crate) struct IdFeature {
     pub(crate) rule: IdRule,
     /// Decimals of floating-point numbers.
     pub(crate) precision: usize,
+    /// The value that is none.
+    pub(crate) ignored: Option<FieldDefault>,
 }
 
 impl IdFeature {
     /// The ids of the live rows; `empty` is how many of them had an empty number.
     pub(crate) fn transform(&self, values: Values<'_>, rows: usize, empty: u64, errors: &mut RowErrors<'_>) -> (IdColumn, FeatureCounts) {
+        let (mut column, mut counts) = self.ids(values, rows, empty, errors);
+        if let Some(ignored) = &self.ignored {
+            counts.missing += leave_out(&mut column, |at| values.equals(at, ignored));
+        }
+        (column, counts)
+    }
+
+    fn ids(&self, values: Values<'_>, rows: usize, empty: u64, errors: &mut RowErrors<'_>) -> (IdColumn, FeatureCounts) {
         let mut ids = Vec::with_capacity(rows);
         let mut counts = FeatureCounts { missing: empty, out_of_range: 0 };
         let outside = &mut counts.out_of_range;
@@ -105,4 +116,21 @@ impl IdFeature {
         }
         (column, counts)
     }
+}
+
+/// Takes away the ids of some rows; returns how many.
+fn leave_out(column: &mut IdColumn, is_out: impl Fn(usize) -> bool) -> u64 {
+    let (mut kept, mut start) = (0, 0);
+    for (at, end_offset) in column.offsets[1..].iter_mut().enumerate() {
+        let end = *end_offset as usize;
+        if !is_out(at) {
+            column.ids.copy_within(start..end, kept);
+            kept += end - start;
+        }
+        start = end;
+        *end_offset = kept as u32;
+    }
+    let out = column.ids.len() - kept;
+    column.ids.truncate(kept);
+    out as u64
 }

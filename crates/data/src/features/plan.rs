@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use rankmill_config::expression::ExpressionError;
-use rankmill_config::proto::{self, WideOrDeep, dataset_config::FieldType};
+use rankmill_config::proto::dataset_config::{FieldType, InputType};
+use rankmill_config::proto::feature_config::FeatureType;
+use rankmill_config::proto::{self, WideOrDeep};
 use rankmill_config::{Diagnostic, Diagnostics, Feature as Declared, Pipeline, did_you_mean};
 
 use super::FeatureSet;
@@ -13,7 +15,7 @@ use super::formula::Formula;
 use super::set::{Label, OnError, PlannedFeature};
 use super::split::Separator;
 use crate::batch::{FeatureKind, FeatureSpec, SequenceSpec};
-use crate::sources::fields_of_lists;
+use crate::sources::feature_types;
 
 /// The settings that name a feature by whose values rows are told apart.
 const KEY_SETTINGS: [&str; 4] = ["uid_field", "session_id_field", "session_name", "task_space_indicator_name"];
@@ -88,17 +90,10 @@ impl Planner<'_> {
     }
 
     fn read_fields(&mut self, data: &proto::DatasetConfig) {
-        let ex = data.input_type() == proto::dataset_config::InputType::CsvInputEx;
+        let ex = data.input_type() == InputType::CsvInputEx;
         let empty_numbers = if ex { EmptyNumbers::Error } else { EmptyNumbers::Default };
-        let lists = fields_of_lists(self.pipeline);
-        for (column, input) in self.pipeline.input_fields().into_iter().enumerate() {
-            // CSVInputEx reads every integer as INT64 and every DOUBLE as FLOAT.
-            let kind = match input.config.input_type() {
-                FieldType::Int32 if ex => FieldType::Int64,
-                FieldType::Double if ex => FieldType::Float,
-                _ if lists.contains(&input.name) => FieldType::String,
-                kind => kind,
-            };
+        let types = feature_types(self.pipeline);
+        for (column, (input, kind)) in self.pipeline.input_fields().into_iter().zip(types).enumerate() {
             let default_val = if ex && kind == FieldType::String { "" } else { input.config.default_val() };
             let default = FieldDefault::new(kind, default_val);
             if default.is_none() {
@@ -109,7 +104,29 @@ impl Planner<'_> {
                 self.problem(&format!("{}.input_name", input.path), format!("`{}` is declared twice", input.name));
             }
             let default = default.unwrap_or(FieldDefault::Integer(0));
-            self.fields.push(Field { column, name: input.name, kind, default, empty_numbers });
+            let ignored = match input.config.ignore_val.as_deref() {
+                Some(value) if data.input_type() == InputType::ParquetInputV3 => {
+                    let found = FieldDefault::new(kind, value);
+                    if found.is_none() {
+                        let message = format!("\"{value}\" is not of the type {}", input.config.input_type().as_str_name());
+                        self.problem(&format!("{}.ignore_val", input.path), message);
+                    }
+                    // EasyRec asks whether there is a value, and takes 0 and an empty text for none.
+                    found.filter(|value| !value.is_falsy())
+                }
+                _ => None,
+            };
+            self.fields.push(Field { column, name: input.name, kind, default, ignored, empty_numbers });
+        }
+    }
+
+    /// Refuses a field with values that are none where there has to be one.
+    fn refuse_ignored(&mut self, field: usize, path: &str) {
+        if self.fields[field].ignored.is_some() {
+            let name = &self.fields[field].name;
+            let message =
+                format!("`{name}` has an ignore_val, and only an IdFeature can leave a value out; remove it from the data instead");
+            self.problem(path, message);
         }
     }
 
@@ -170,10 +187,16 @@ impl Planner<'_> {
         if inputs.len() != feature.config.input_names.len() {
             return;
         }
+        if feature.config.feature_type() != FeatureType::IdFeature {
+            for (at, &input) in inputs.iter().enumerate() {
+                self.refuse_ignored(input, &format!("{path}.input_names[{at}]"));
+            }
+        }
         let declaration = Declaration {
             name: &feature.name,
             config: &feature.config,
             inputs: inputs.iter().map(|&input| self.fields[input].kind).collect(),
+            ignored: self.fields[inputs[0]].ignored.clone(),
             deep: usage.deep,
             wide: usage.wide,
         };
@@ -223,6 +246,7 @@ impl Planner<'_> {
             let Some(field) = self.field(name, &format!("data_config.label_fields[{at}]")) else {
                 continue;
             };
+            self.refuse_ignored(field, &format!("data_config.label_fields[{at}]"));
             let width = data.label_dim.get(at).copied().unwrap_or(1).max(1) as usize;
             if width > 1 && self.fields[field].kind != FieldType::String {
                 self.problem(&format!("data_config.label_dim[{at}]"), format!("label `{name}` must be STRING to hold several values"));
@@ -289,6 +313,9 @@ impl Planner<'_> {
     fn add_sample_weight(&mut self, data: &proto::DatasetConfig, set: &mut FeatureSet) {
         if let Some(name) = data.sample_weight.as_deref().filter(|name| !name.is_empty()) {
             set.sample_weight = self.field(name, "data_config.sample_weight");
+            if let Some(field) = set.sample_weight {
+                self.refuse_ignored(field, "data_config.sample_weight");
+            }
         }
     }
 

@@ -132,6 +132,7 @@ fn field(field: &Field) -> FieldRecipe {
 /// The recipe of a feature, if it can be told.
 fn kind(feature: &Feature, config: &proto::FeatureConfig) -> Option<Kind> {
     Some(match feature {
+        Feature::Id(id) if id.ignored.is_some() => return None,
         Feature::Id(id) => Kind::Id { rule: rule(&id.rule)?, precision: id.precision },
         Feature::Tag(tag) => Kind::Tag {
             rule: rule(&tag.rule)?,

@@ -242,7 +242,7 @@ fn keys(values: Values<'_>) -> Vec<u64> {
 fn keep(field: &Field, rows: &RawRows, live: &LiveRows) -> KeptColumn {
     let mut kept = KeptColumn { name: field.name.clone(), offsets: vec![0], bytes: Vec::new() };
     for &row in live {
-        kept.bytes.extend_from_slice(rows.field(row as usize, field.column));
+        rows.write_text(row as usize, field.column, &mut kept.bytes);
         kept.offsets.push(kept.bytes.len() as u32);
     }
     kept

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::cell::CellKind;
 use super::wire::{Message, Value};
 use super::{Origin, RawRows};
 use crate::error::Rule;
@@ -82,35 +83,38 @@ pub(crate) fn find_entries<'a>(map: &'a [u8], columns: &Columns, mut take: impl 
     Ok(())
 }
 
-/// Appends the values of a `Feature`.
-pub(crate) fn write_feature(field: &SourceField, feature: &[u8], text: &mut Vec<u8>) -> Result<(), Rule> {
+/// Appends the values of a `Feature`: of a field that is one number that number itself, else the text of all.
+pub(crate) fn write_feature(field: &SourceField, feature: &[u8], cell: &mut Vec<u8>) -> Result<CellKind, Rule> {
     let mut list = List::of_feature(field);
+    let mut cell_kind = CellKind::Text;
     let mut feature = Message(feature);
     while let Some((kind, value)) = feature.next()? {
         let Value::Bytes(values) = value else { continue };
         let mut values = Message(values);
         while let Some(value) = values.next()? {
             match (kind, value) {
-                (1, (1, Value::Bytes(bytes))) => put(&mut list, text, |text| text.extend_from_slice(bytes))?,
-                (2, (1, Value::Fixed32(bytes))) => put(&mut list, text, |text| field.float(f32::from_le_bytes(bytes), text))?,
+                (1, (1, Value::Bytes(bytes))) => put(&mut list, cell, |text| text.extend_from_slice(bytes))?,
+                (2, (1, Value::Fixed32(bytes))) => {
+                    put(&mut list, cell, |cell| cell_kind = field.float_cell(f32::from_le_bytes(bytes), cell))?
+                }
                 (2, (1, Value::Bytes(packed))) => {
                     for bytes in packed.as_chunks::<4>().0 {
-                        put(&mut list, text, |text| field.float(f32::from_le_bytes(*bytes), text))?;
+                        put(&mut list, cell, |cell| cell_kind = field.float_cell(f32::from_le_bytes(*bytes), cell))?;
                     }
                 }
-                (3, (1, Value::Varint(value))) => put(&mut list, text, |text| field.integer(value.cast_signed(), text))?,
+                (3, (1, Value::Varint(value))) => put(&mut list, cell, |cell| cell_kind = field.integer_cell(value.cast_signed(), cell))?,
                 (3, (1, Value::Bytes(packed))) => {
                     let mut packed = Message(packed);
                     while !packed.0.is_empty() {
                         let value = packed.varint()?.cast_signed();
-                        put(&mut list, text, |text| field.integer(value, text))?;
+                        put(&mut list, cell, |cell| cell_kind = field.integer_cell(value, cell))?;
                     }
                 }
                 _ => {}
             }
         }
     }
-    Ok(())
+    Ok(cell_kind)
 }
 
 fn put(list: &mut List<'_>, text: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Rule> {

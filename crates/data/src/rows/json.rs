@@ -12,6 +12,7 @@ use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::cell::CellKind;
 use super::example::Columns;
 use super::{Origin, RawRows};
 use crate::error::Rule;
@@ -46,9 +47,11 @@ impl JsonRows {
     /// [`Rule::BatchTooLarge`] beyond 4 GB of text.
     pub(crate) fn push(&self, rows: &mut RawRows, line: &[u8], origin: Origin) -> Result<(), Rule> {
         match self.members(line) {
-            Ok(members) => rows.push_row(origin, |column, text| match members[column] {
-                Some(value) => write(&self.columns.fields[column], value.get(), Place::Field, text),
-                None => Ok(()),
+            Ok(members) => rows.push_row(origin, |column, text| {
+                if let Some(value) = members[column] {
+                    write(&self.columns.fields[column], value.get(), Place::Field, text)?;
+                }
+                Ok(CellKind::Text)
             }),
             Err(rule) => {
                 rows.push_broken(rule, origin);

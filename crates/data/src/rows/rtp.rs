@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use super::cell::CellKind;
 use super::example::Columns;
 use super::{Origin, RawRows, Splitting};
 use crate::error::Rule;
@@ -69,7 +70,7 @@ impl RtpRows {
                 Some(number) => text.extend_from_slice(itoa::Buffer::new().format(number as i64).as_bytes()),
                 None => text.extend_from_slice(value),
             }
-            Ok(())
+            Ok(CellKind::Text)
         })
     }
 }
@@ -104,7 +105,7 @@ impl RtpPairs {
         }
         rows.push_row(origin, |column, text| {
             text.extend_from_slice(&values[column]);
-            Ok(())
+            Ok(CellKind::Text)
         })
     }
 }

@@ -16,6 +16,7 @@ use super::fields::SourceField;
 use super::files::InputFile;
 use super::record::{Record, RecordFile};
 use crate::error::{DataError, Rule};
+use crate::rows::cell::CellKind;
 use crate::rows::record::encode;
 
 const NUMBER: usize = 4;
@@ -100,13 +101,12 @@ impl RecordFile for CriteoFile {
             numbers[row * PARTS[part].1 + at]
         };
         let outcome = encode(&mut self.record, fields.len(), |column, text| {
-            match places[column] {
-                Place::Nowhere => {}
-                Place::Label => fields[column].integer(i64::from(i32::from_le_bytes(number(0, 0))), text),
-                Place::Dense(at) => fields[column].float(f32::from_le_bytes(number(1, at)), text),
-                Place::Category(at) => fields[column].unsigned(u64::from(u32::from_le_bytes(number(2, at))), text),
-            }
-            Ok(())
+            Ok(match places[column] {
+                Place::Nowhere => CellKind::Text,
+                Place::Label => fields[column].integer_cell(i64::from(i32::from_le_bytes(number(0, 0))), text),
+                Place::Dense(at) => fields[column].float_cell(f32::from_le_bytes(number(1, at)), text),
+                Place::Category(at) => fields[column].integer_cell(i64::from(u32::from_le_bytes(number(2, at))), text),
+            })
         });
         self.taken += 1;
         self.number += 1;

@@ -4,6 +4,7 @@
 
 use super::record::{Record, RecordFile};
 use crate::error::DataError;
+use crate::rows::cell::CellKind;
 use crate::rows::record::encode;
 
 /// The rows of a pass.
@@ -16,7 +17,7 @@ pub(crate) struct DummyFile {
 impl DummyFile {
     pub(crate) fn new(rows: u64, columns: usize) -> DummyFile {
         let mut record = Vec::new();
-        encode(&mut record, columns, |_, _| Ok(())).expect("no text is not too much");
+        encode(&mut record, columns, |_, _| Ok(CellKind::Text)).expect("no text is not too much");
         DummyFile { rows, number: 0, record }
     }
 }

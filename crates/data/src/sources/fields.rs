@@ -1,4 +1,5 @@
-//! What sources know of the input fields: which are read, and how a column of lists or maps becomes the one text that features read.
+//! What sources know of the input fields: which are read, which are numbers to the features, and how a column of lists or maps becomes
+//! the one text that features read.
 //!
 //! A feature cuts its text at its separators, so several values are joined with them: a list with the `separator` of the feature that
 //! reads the field, a map with its `kv_separator` between key and value, lists within a list with `seq_multi_sep`. A value with the
@@ -12,18 +13,30 @@ use rankmill_config::proto::{DatasetConfig, FeatureConfig};
 use rankmill_config::{Feature, Pipeline};
 
 use crate::error::{Rule, shown};
+use crate::rows::cell::{CellKind, without_decimals_of_whole_numbers};
 
 /// An input field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SourceField {
     pub(crate) name: String,
     pub(crate) kind: FieldType,
+    /// The type of number that it may be handed on as, see [`Cell`](crate::rows::cell::Cell); text otherwise.
+    pub(crate) number: Option<NumberKind>,
     pub(crate) reading: Reading,
     pub(crate) joining: Joining,
     /// `ParquetInput` and `ParquetInputV2` take ids modulo `num_buckets`.
     pub(crate) modulus: Option<i64>,
     /// To `HiveParquetInput` the text `NULL` is no value.
     pub(crate) has_null_word: bool,
+}
+
+/// What a field is to the features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NumberKind {
+    Int32,
+    Int64,
+    Float,
+    Double,
 }
 
 /// Who reads a field.
@@ -62,6 +75,48 @@ impl SourceField {
         matches!(self.kind, FieldType::String | FieldType::Bool)
     }
 
+    /// Appends a whole number as the number that features take it for, or else as text.
+    #[inline]
+    pub(crate) fn integer_cell(&self, value: i64, cell: &mut Vec<u8>) -> CellKind {
+        let wrapped = self.modulus.map_or(value, |modulus| value.rem_euclid(modulus));
+        match self.number {
+            Some(NumberKind::Int64) => integer(wrapped, cell),
+            Some(NumberKind::Int32) if i32::try_from(wrapped).is_ok() => integer(wrapped, cell),
+            Some(NumberKind::Float) => float(wrapped as f32, cell),
+            Some(NumberKind::Double) => double(wrapped as f64, cell),
+            _ => {
+                self.integer(value, cell);
+                CellKind::Text
+            }
+        }
+    }
+
+    /// Appends an `f32` as the number that features take it for, or else as text.
+    #[inline]
+    pub(crate) fn float_cell(&self, value: f32, cell: &mut Vec<u8>) -> CellKind {
+        match self.number {
+            Some(NumberKind::Float) => float(value, cell),
+            Some(NumberKind::Double) => double(f64::from(value), cell),
+            _ => {
+                self.float(value, cell);
+                CellKind::Text
+            }
+        }
+    }
+
+    /// Appends an `f64` as the number that features take it for, or else as text.
+    #[inline]
+    pub(crate) fn double_cell(&self, value: f64, cell: &mut Vec<u8>) -> CellKind {
+        match (self.number, narrowed(value)) {
+            (Some(NumberKind::Float), Some(narrow)) => float(narrow, cell),
+            (Some(NumberKind::Double), _) => double(value, cell),
+            _ => {
+                self.double(value, cell);
+                CellKind::Text
+            }
+        }
+    }
+
     /// Appends a text as it is.
     pub(crate) fn text(&self, value: &[u8], text: &mut Vec<u8>) {
         if !(self.has_null_word && value == b"NULL") {
@@ -97,18 +152,49 @@ impl SourceField {
         if self.kind == FieldType::Double {
             return self.double(f64::from(value), text);
         }
-        without_decimals_of_whole_numbers(zmij::Buffer::new().format(value), text);
+        text.extend_from_slice(without_decimals_of_whole_numbers(zmij::Buffer::new().format(value)).as_bytes());
     }
 
     /// Appends the shortest text that is this `f64`.
     pub(crate) fn double(&self, value: f64, text: &mut Vec<u8>) {
-        without_decimals_of_whole_numbers(zmij::Buffer::new().format(value), text);
+        text.extend_from_slice(without_decimals_of_whole_numbers(zmij::Buffer::new().format(value)).as_bytes());
     }
 }
 
-/// `3.0` is written `3`, as an INT32 must be.
-fn without_decimals_of_whole_numbers(number: &str, text: &mut Vec<u8>) {
-    text.extend_from_slice(number.strip_suffix(".0").unwrap_or(number).as_bytes());
+#[inline]
+fn integer(value: i64, cell: &mut Vec<u8>) -> CellKind {
+    cell.extend_from_slice(&value.to_le_bytes());
+    CellKind::Integer
+}
+
+/// There is one NaN in text.
+#[inline]
+fn float(value: f32, cell: &mut Vec<u8>) -> CellKind {
+    let value = if value.is_nan() { f32::NAN } else { value };
+    cell.extend_from_slice(&value.to_le_bytes());
+    CellKind::Float
+}
+
+#[inline]
+fn double(value: f64, cell: &mut Vec<u8>) -> CellKind {
+    let value = if value.is_nan() { f64::NAN } else { value };
+    cell.extend_from_slice(&value.to_le_bytes());
+    CellKind::Double
+}
+
+/// The `f32` nearest to the shortest text of an `f64`; `None` where that may not be the one nearest to the number itself.
+///
+/// The text is not the number, but nearer to it than to any other `f64`. Two `f32` part in an `f64`, so the two can only differ if the
+/// number is just that one: its bits behind those of an `f32` are 1, 0, 0, … Very small `f32` have fewer bits, and part elsewhere.
+#[inline]
+fn narrowed(value: f64) -> Option<f32> {
+    const REST: u64 = (1 << (f64::MANTISSA_DIGITS - f32::MANTISSA_DIGITS)) - 1;
+    const HALF: u64 = (REST + 1) / 2;
+    let narrow = value as f32;
+    let is_exact = f64::from(narrow) == value;
+    let has_all_bits = (f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX)).contains(&value.abs());
+    let is_sure = has_all_bits && value.to_bits() & REST != HALF;
+    (is_exact || is_sure || value.is_nan()).then_some(narrow)
 }
 
 /// The values of one field in one row while they are joined.
@@ -203,24 +289,52 @@ pub(crate) fn source_fields(pipeline: &Pipeline) -> Vec<SourceField> {
     let data = pipeline.proto.data_config.as_ref().unwrap_or(&missing);
     let features = pipeline.features();
     let wraps = matches!(data.input_type(), InputType::ParquetInput | InputType::ParquetInputV2);
-    let describe = |name: String, kind: FieldType| {
+    let types = feature_types(pipeline);
+    let describe = |name: String, kind: FieldType, feature_type: FieldType| {
         let readers: Vec<Reader<'_>> = readers(&features, &name).collect();
+        let joining = joining(&readers, data, &name);
         SourceField {
             kind,
+            // Values that are joined are text.
+            number: if joining == Joining::default() { number_kind(feature_type) } else { None },
             reading: Reading::Nobody,
-            joining: joining(&readers, data, &name),
+            joining,
             modulus: if wraps { modulus(&readers) } else { None },
             has_null_word: data.input_type() == InputType::HiveParquetInput,
             name,
         }
     };
-    pipeline.input_fields().into_iter().map(|field| describe(field.name, field.config.input_type())).collect()
+    let fields = pipeline.input_fields().into_iter().zip(types);
+    fields.map(|(field, feature_type)| describe(field.name, field.config.input_type(), feature_type)).collect()
+}
+
+fn number_kind(kind: FieldType) -> Option<NumberKind> {
+    match kind {
+        FieldType::Int32 => Some(NumberKind::Int32),
+        FieldType::Int64 => Some(NumberKind::Int64),
+        FieldType::Float => Some(NumberKind::Float),
+        FieldType::Double => Some(NumberKind::Double),
+        FieldType::String | FieldType::Bool => None,
+    }
+}
+
+/// The types that features take the input fields for, in order. To `CSVInputEx` every integer is an INT64 and every DOUBLE a FLOAT.
+pub(crate) fn feature_types(pipeline: &Pipeline) -> Vec<FieldType> {
+    let ex = pipeline.proto.data_config.as_ref().is_some_and(|data| data.input_type() == InputType::CsvInputEx);
+    let lists = fields_of_lists(pipeline);
+    let feature_type = |name: &String, kind: FieldType| match kind {
+        FieldType::Int32 if ex => FieldType::Int64,
+        FieldType::Double if ex => FieldType::Float,
+        _ if lists.contains(name) => FieldType::String,
+        kind => kind,
+    };
+    pipeline.input_fields().iter().map(|field| feature_type(&field.name, field.config.input_type())).collect()
 }
 
 /// The fields that a columnar source may hold as lists although they are declared as numbers: those that features take apart.
 ///
 /// Such a field has to be read as text, for its values are joined to one.
-pub(crate) fn fields_of_lists(pipeline: &Pipeline) -> BTreeSet<String> {
+fn fields_of_lists(pipeline: &Pipeline) -> BTreeSet<String> {
     let columnar = |data: &&DatasetConfig| {
         matches!(data.input_type(), InputType::ParquetInput | InputType::ParquetInputV2 | InputType::ParquetInputV3)
     };
@@ -302,7 +416,15 @@ mod tests {
     use super::*;
 
     fn field(kind: FieldType, joining: Joining) -> SourceField {
-        SourceField { name: "f".into(), kind, reading: Reading::Needed, joining, modulus: None, has_null_word: false }
+        SourceField {
+            name: "f".into(),
+            kind,
+            number: number_kind(kind),
+            reading: Reading::Needed,
+            joining,
+            modulus: None,
+            has_null_word: false,
+        }
     }
 
     #[test]
@@ -335,6 +457,65 @@ mod tests {
             let found = crate::number::parse_float64(&text).expect("a number");
             proptest::prop_assert!(found.to_bits() == bits || (found.is_nan() && value.is_nan()));
         }
+    }
+
+    /// What a feature reads of a cell, as bits: the number, or the text read as a number.
+    fn bits(kind: FieldType, cell_kind: CellKind, cell: &[u8]) -> Option<u64> {
+        let eight = || u64::from_le_bytes(cell.try_into().expect("8 bytes"));
+        match (cell_kind, kind) {
+            (CellKind::Integer | CellKind::Double, _) => Some(eight()),
+            (CellKind::Float, _) => Some(u64::from(u32::from_le_bytes(cell.try_into().expect("4 bytes")))),
+            (CellKind::Text, FieldType::Int32) => crate::number::parse_int32(cell).map(|value| i64::from(value).cast_unsigned()),
+            (CellKind::Text, FieldType::Int64) => crate::number::parse_int64(cell).map(i64::cast_unsigned),
+            (CellKind::Text, FieldType::Float) => crate::number::parse_float32(cell).map(|value| u64::from(value.to_bits())),
+            (CellKind::Text, _) => crate::number::parse_float64(cell).map(f64::to_bits),
+        }
+    }
+
+    /// A number as a cell has the bits of its text.
+    #[track_caller]
+    fn check_cells(write_cell: impl Fn(&SourceField, &mut Vec<u8>) -> CellKind, write_text: impl Fn(&SourceField, &mut Vec<u8>)) {
+        for kind in [FieldType::Int32, FieldType::Int64, FieldType::Float, FieldType::Double] {
+            let field = field(kind, Joining::default());
+            let (mut cell, mut text) = (Vec::new(), Vec::new());
+            let cell_kind = write_cell(&field, &mut cell);
+            write_text(&field, &mut text);
+            let read = bits(kind, CellKind::Text, &text);
+            assert_eq!(bits(kind, cell_kind, &cell), read, "{kind:?} {}", String::from_utf8_lossy(&text));
+        }
+    }
+
+    fn check_double(value: f64) {
+        check_cells(|field, cell| field.double_cell(value, cell), |field, text| field.double(value, text));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn numbers_are_what_their_texts_are(integer: i64, small: i32, float_bits: u32, double_bits: u64, short in -1e6..1e6_f64) {
+            for value in [integer, i64::from(small), integer >> 20] {
+                check_cells(|field, cell| field.integer_cell(value, cell), |field, text| field.integer(value, text));
+            }
+            let float = f32::from_bits(float_bits);
+            check_cells(|field, cell| field.float_cell(float, cell), |field, text| field.float(float, text));
+            check_double(f64::from_bits(double_bits));
+            // Numbers where two f32 part, and their neighbours.
+            let halfway = f64::from_bits(f64::from(float).to_bits() & !0x1fff_ffff | 0x1000_0000);
+            for value in [short, (short * 100.0).round() / 100.0, halfway, halfway.next_up(), halfway.next_down(), f64::from(float)] {
+                check_double(value);
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_at_the_ends_are_what_their_texts_are() {
+        let (tiny, least) = (f64::from(f32::MIN_POSITIVE), f64::from(f32::from_bits(1)));
+        let ends =
+            [0.0, f64::INFINITY, 1e39, f64::from(f32::MAX) * 1.000_000_01, tiny, tiny - least * 0.5, tiny * 0.75, least * 1.5, least * 0.5];
+        for value in ends {
+            check_double(value);
+            check_double(-value);
+        }
+        check_double(f64::NAN);
     }
 
     #[test]

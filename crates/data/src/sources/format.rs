@@ -114,6 +114,8 @@ impl InputFormat {
         let mut fields = self.fields.to_vec();
         for field in fields.iter_mut().filter(|field| kept.contains(&field.name)) {
             field.reading = Reading::Kept;
+            // What is handed through is the text of the file.
+            field.number = None;
         }
         for name in features.needed_fields() {
             fields.iter_mut().filter(|field| field.name == name).for_each(|field| field.reading = Reading::Needed);

@@ -11,6 +11,7 @@ use super::fields::SourceField;
 use super::record::{Record, RecordFile};
 use super::tf_record::TfRecordFile;
 use crate::error::{DataError, Rule};
+use crate::rows::cell::CellKind;
 use crate::rows::example::{Columns, find_entries, write_feature};
 use crate::rows::record::encode;
 use crate::rows::wire::{Message, Value};
@@ -85,7 +86,7 @@ fn rows_of(record: &[u8], columns: &Columns, rows: usize) -> Result<Vec<Result<V
         let mut record = Vec::new();
         let write = |column: usize, text: &mut Vec<u8>| match lists[column].get(at) {
             Some(feature) => write_feature(&columns.fields[column], feature, text),
-            None => Ok(()),
+            None => Ok(CellKind::Text),
         };
         encode(&mut record, lists.len(), write).map(|()| record)
     };

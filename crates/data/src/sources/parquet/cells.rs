@@ -1,4 +1,5 @@
-//! The values of a Parquet column as the text of fields.
+//! The values of a Parquet column as fields. A number is that number where the features take the field for one of that type; all else is
+//! text.
 //!
 //! | column | text |
 //! |---|---|
@@ -22,6 +23,7 @@ use arrow_array::{
 use arrow_schema::DataType;
 
 use crate::error::Rule;
+use crate::rows::cell::CellKind;
 use crate::sources::{List, SourceField, entry};
 
 /// The cells of a column.
@@ -94,8 +96,20 @@ impl Cells {
         })
     }
 
+    /// Appends the cell of a row's field.
+    #[inline]
+    pub(super) fn write(&self, row: usize, field: &SourceField, cell: &mut Vec<u8>) -> Result<CellKind, Rule> {
+        match self {
+            Cells::Integers(values) if values.is_valid(row) => Ok(field.integer_cell(values.value(row), cell)),
+            Cells::Floats(values) if values.is_valid(row) => Ok(field.float_cell(values.value(row), cell)),
+            Cells::Doubles(values) if values.is_valid(row) => Ok(field.double_cell(values.value(row), cell)),
+            Cells::Within(members, cells) if members.is_valid(row) => cells.write(row, field, cell),
+            cells => cells.write_text(row, field, cell).map(|()| CellKind::Text),
+        }
+    }
+
     /// Appends the text of a row's field.
-    pub(super) fn write(&self, row: usize, field: &SourceField, text: &mut Vec<u8>) -> Result<(), Rule> {
+    fn write_text(&self, row: usize, field: &SourceField, text: &mut Vec<u8>) -> Result<(), Rule> {
         match self {
             Cells::Lists(lists, values) if lists.is_valid(row) => {
                 let mut list = List::new(field);
@@ -110,7 +124,6 @@ impl Cells {
                     list.value(text, |text| entry(field, text, key, |text| values.write_value(at, field, text)))
                 })
             }
-            Cells::Within(members, cells) if members.is_valid(row) => cells.write(row, field, text),
             cells => cells.write_value(row, field, text),
         }
     }
