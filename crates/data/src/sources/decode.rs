@@ -1,6 +1,5 @@
-//! Opening a file or standard input: gzip and Zstandard are recognised by their first bytes, whatever the file's name.
+//! Opening a file (on disk or in an object store) or standard input: gzip and Zstandard are recognised by their first bytes, whatever the file's name.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +8,7 @@ use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use super::standard_input::{self, STANDARD_INPUT};
+use super::storage;
 use crate::error::{DataError, Rule};
 
 pub(super) const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
@@ -59,7 +59,7 @@ pub(crate) fn open(path: &str, progress: &Arc<AtomicU64>) -> Result<Decoded, Dat
     if path == STANDARD_INPUT {
         return decode(standard_input::take()?, progress).map_err(unreadable);
     }
-    File::open(path).and_then(|file| decode(file, progress)).map_err(unreadable)
+    storage::open(path).and_then(|file| decode(file.stream(), progress)).map_err(unreadable)
 }
 
 /// Opens `path` to look at its beginning; standard input can be read from its beginning afterwards.

@@ -1,7 +1,6 @@
 //! The files that inputs name.
 
-use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::fs;
 use std::path::Path;
 
 use rankmill_config::Pipeline;
@@ -13,6 +12,7 @@ use rankmill_kernels::fingerprint::fingerprint64;
 use super::criteo::PARTS;
 use super::decode::{GZIP, ZSTANDARD};
 use super::standard_input::STANDARD_INPUT;
+use super::storage;
 use crate::error::{DataError, Rule};
 
 /// How many bytes from each end of a file go into its fingerprint.
@@ -21,7 +21,7 @@ const FINGERPRINTED: u64 = 64 * 1024;
 /// A file to read rows from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputFile {
-    /// Its path as the messages show it; `-` for standard input.
+    /// Its path or URL as the messages show it; `-` for standard input.
     pub path: String,
     /// The files beside it that hold other fields of the same rows, as those of `CriteoInput` do.
     pub beside: Vec<String>,
@@ -127,7 +127,8 @@ fn beside(label: &str, part: &str) -> Result<String, DataError> {
 }
 
 /// The files of `inputs`, in order. Each input is a list of paths separated by commas; a path may be a file, a pattern with `*`, `?`
-/// or `[..]`, or a directory, which stands for its files, or `-` for standard input. The files of a pattern or directory are sorted by
+/// or `[..]`, or a directory, which stands for its files, or `-` for standard input, or a URL such as `s3://bucket/part-*` (in a build with
+/// the feature `cloud`). The files of a pattern or directory are sorted by
 /// name; in a directory, names that start with `.` or `_` are passed over.
 ///
 /// # Errors
@@ -137,6 +138,8 @@ pub fn expand_inputs(inputs: &[String]) -> Result<Vec<InputFile>, DataError> {
     for path in inputs.iter().flat_map(|input| input.split(',')).map(str::trim).filter(|path| !path.is_empty()) {
         if path == STANDARD_INPUT {
             files.push(InputFile::without_content(path));
+        } else if storage::is_url(path) {
+            add_url(path, &mut files)?;
         } else if Path::new(path).is_dir() {
             add_directory(path, &mut files)?;
         } else if Path::new(path).exists() {
@@ -171,6 +174,17 @@ fn add_directory(path: &str, files: &mut Vec<InputFile>) -> Result<(), DataError
     Ok(())
 }
 
+fn add_url(url: &str, files: &mut Vec<InputFile>) -> Result<(), DataError> {
+    let urls = storage::expand(url).map_err(|error| unreadable(url, &error))?;
+    if urls.is_empty() {
+        return Err(DataError::file(url, Rule::NoFile));
+    }
+    for url in urls {
+        files.push(describe(&url)?);
+    }
+    Ok(())
+}
+
 fn add_pattern(path: &str, files: &mut Vec<InputFile>) -> Result<(), DataError> {
     let matches = glob::glob(path).map_err(|error| DataError::file(path, Rule::Pattern(error.msg.to_string())))?;
     let before = files.len();
@@ -192,12 +206,11 @@ fn unreadable(path: &str, error: &std::io::Error) -> DataError {
 
 fn describe(path: &str) -> Result<InputFile, DataError> {
     let measure = || -> std::io::Result<InputFile> {
-        let mut file = File::open(path)?;
-        let bytes = file.metadata()?.len();
+        let mut file = storage::open(path)?;
+        let bytes = file.size()?;
         let mut sample = bytes.to_le_bytes().to_vec();
-        file.by_ref().take(FINGERPRINTED).read_to_end(&mut sample)?;
-        file.seek(SeekFrom::Start(bytes.saturating_sub(FINGERPRINTED)))?;
-        file.by_ref().take(FINGERPRINTED).read_to_end(&mut sample)?;
+        sample.extend(file.bytes(0, FINGERPRINTED)?);
+        sample.extend(file.bytes(bytes.saturating_sub(FINGERPRINTED), FINGERPRINTED)?);
         let fingerprint = fingerprint64(&sample);
         Ok(InputFile { path: path.to_string(), beside: Vec::new(), bytes, text_bytes: text_bytes(&sample[8..], bytes), fingerprint })
     };

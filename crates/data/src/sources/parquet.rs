@@ -6,7 +6,6 @@
 
 mod cells;
 
-use std::fs::File;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +19,9 @@ use self::cells::{Cells, is_supported};
 use super::fields::SourceField;
 use super::files::InputFile;
 use super::record::{Record, RecordFile};
+use super::storage;
 use crate::error::{DataError, Rule};
+use crate::rows::cell::CellKind;
 use crate::rows::record::encode;
 
 /// What a Parquet file begins with.
@@ -48,7 +49,7 @@ pub(crate) struct ParquetFile {
 impl ParquetFile {
     pub(crate) fn open(file: &InputFile, fields: &Arc<[SourceField]>, progress: &Arc<AtomicU64>) -> Result<ParquetFile, DataError> {
         let path = &file.path;
-        let source = File::open(path).map_err(|error| DataError::file(path, Rule::Unreadable(error.to_string())))?;
+        let source = storage::open(path).map_err(|error| DataError::file(path, Rule::Unreadable(error.to_string())))?;
         // Without the writer's own schema, a type is what Parquet says it is: text is text, and not a dictionary or a view of it.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let builder = caught(|| ParquetRecordBatchReaderBuilder::try_new_with_options(source, options));
@@ -99,7 +100,7 @@ impl RecordFile for ParquetFile {
         let (row, columns, fields) = (self.taken, &self.columns, &self.fields);
         let outcome = encode(&mut self.record, fields.len(), |at, text| match &columns[at] {
             Some(cells) => cells.write(row, &fields[at], text),
-            None => Ok(()),
+            None => Ok(CellKind::Text),
         });
         self.taken += 1;
         self.number += 1;
