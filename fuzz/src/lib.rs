@@ -1,7 +1,7 @@
 //! What the fuzz targets share: a config, and reading a file of arbitrary bytes with it.
 //!
 //! `cargo +nightly fuzz run parquet fuzz/corpus/parquet crates/data/tests/fixtures` starts from the good files of the tests.
-//! `crates/data/tests/mutations.rs` tries the same without cargo-fuzz.
+//! `crates/data/tests/mutations.rs` tries the same without cargo-fuzz, and keeps what was found.
 
 use std::io::Write;
 
@@ -35,6 +35,20 @@ model_config {
 pub fn config(input_type: &str) -> Pipeline {
     let text = CONFIG.replace("CSVInput", input_type);
     Pipeline::parse("fuzz.config", &text, &Edits::default()).expect("a good config")
+}
+
+/// The config with this text wherever it may have a formula; `None` if no string of a config can hold it.
+pub fn formulas(text: &str) -> Option<Pipeline> {
+    let escaped: String = text.bytes().map(|byte| format!("\\{byte:03o}")).collect();
+    let more = format!(
+        "data_config {{ extra_label_func {{ label_name: 'both' label_func: '{escaped}' }} }}
+         feature_config {{
+           features {{ feature_name: 'sum' input_names: ['user', 'price'] feature_type: ExprFeature expression: '{escaped}' }}
+           features {{ feature_name: 'number' input_names: 'price' feature_type: RawFeature normalizer_fn: '{escaped}' }}
+         }}
+         model_config {{ feature_groups {{ group_name: 'formulas' feature_names: ['sum', 'number'] wide_deep: DEEP }} }}"
+    );
+    Pipeline::parse("fuzz.config", &(CONFIG.to_owned() + &more), &Edits::default()).ok()
 }
 
 /// Reads a file of these bytes to its end or an error.

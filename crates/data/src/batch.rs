@@ -12,6 +12,9 @@ pub struct FeatureBatch {
     pub rows: usize,
     /// One column per [`FeatureSpec`], in the same order.
     pub columns: Vec<Column>,
+    /// For each column of a dynamic table the keys of its ids: the ids of the column are then places in this list. Empty for others, and
+    /// may have no entries at all if there is no dynamic table.
+    pub table_keys: Vec<Vec<u64>>,
     /// For each label field its value per row (`label_dim` values per row where that is more than 1).
     pub labels: Vec<Vec<f32>>,
     /// The weight of each row, if `data_config.sample_weight` is set.
@@ -277,6 +280,19 @@ pub struct FeatureSpec {
     pub initializer: Option<proto::Initializer>,
     /// What only sequences have.
     pub sequence: Option<SequenceSpec>,
+    /// What only ids of a dynamic table have.
+    pub dynamic: Option<DynamicSpec>,
+}
+
+/// A table that takes in ids as they come: `ev_params`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DynamicSpec {
+    /// How often an id must have come to get a row; with 0 and 1 it gets one at once.
+    pub filter_freq: u64,
+    /// After how many steps an id is forgotten that has not come again.
+    pub steps_to_live: Option<u64>,
+    /// The most ids that are known at a time, with a row or without.
+    pub max_capacity: u64,
 }
 
 /// What the model needs to know of a sequence.
@@ -284,6 +300,8 @@ pub struct FeatureSpec {
 pub struct SequenceSpec {
     /// `max_seq_len`: where sequences are handed on as such they are cut at it (EasyRec behaviour 116); combiners do not read it.
     pub max_seq_len: Option<usize>,
+    /// `sequence_length`: how many positions all rows have, if they are filled up to a number of their own.
+    pub length: Option<usize>,
     /// How the positions become one vector; `None` adds up all ids of a row by the feature's [`Combiner`].
     pub combiner: Option<proto::SequenceCombiner>,
 }

@@ -21,8 +21,8 @@ mod statistics;
 pub mod synth;
 
 pub use batch::{
-    Column, Combiner, DenseColumn, FeatureBatch, FeatureCounts, FeatureKind, FeatureSpec, KeptColumn, Observed, Positions, SequenceColumn,
-    SequenceSpec,
+    Column, Combiner, DenseColumn, DynamicSpec, FeatureBatch, FeatureCounts, FeatureKind, FeatureSpec, KeptColumn, Observed, Positions,
+    SequenceColumn, SequenceSpec,
 };
 pub use cache::FeatureCache;
 pub use error::{DataError, Report, Rule, SkippedCause, shown};

@@ -56,11 +56,14 @@ impl Statistics {
 
     /// Adds a batch.
     pub fn observe(&mut self, batch: &FeatureBatch) {
-        for (((counts, constancy), column), observed) in self.features.iter_mut().zip(&batch.columns).zip(&batch.observed.features) {
+        let features = self.features.iter_mut().zip(&batch.columns).zip(&batch.observed.features).enumerate();
+        for (at, (((counts, constancy), column), observed)) in features {
             counts.rows += batch.rows as u64;
             counts.missing += observed.missing;
             counts.out_of_range += observed.out_of_range;
-            for row in 0..batch.rows {
+            // The ids of a dynamic table are numbers of keys: they differ in all rows, whatever the keys.
+            let is_keyed = batch.table_keys.get(at).is_some_and(|keys| !keys.is_empty());
+            for row in if is_keyed { 0..0 } else { 0..batch.rows } {
                 match constancy {
                     Constancy::Unseen => *constancy = Constancy::Same(RowValue::of(column, row)),
                     Constancy::Same(value) if value.is(column, row) => {}

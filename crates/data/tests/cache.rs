@@ -16,6 +16,8 @@ fn config(data: &str) -> Pipeline {
         "input_names: 't' feature_type: SequenceFeature hash_bucket_size: 100 embedding_dim: 2",
         "input_names: 's' feature_type: SequenceFeature seq_multi_sep: ';' hash_bucket_size: 100 embedding_dim: 2",
         "input_names: 's' feature_type: IdFeature hash_bucket_size: 100 embedding_dim: 2",
+        "input_names: 't' feature_type: TagFeature kv_separator: ':' combiner: 'mean' hash_bucket_size: 1 embedding_dim: 2 ev_params { }",
+        "input_names: 's' feature_type: SequenceFeature seq_multi_sep: ';' hash_bucket_size: 1 embedding_dim: 2 ev_params { }",
     ];
     pipeline("n:INT32 a:INT32=7 t:STRING s:STRING w:FLOAT", &format!("sample_weight: 'w' {data}"), &features)
 }

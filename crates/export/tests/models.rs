@@ -86,7 +86,7 @@ fn bundle(trace: &Path, folder: &Path) -> Option<Predictor> {
         let shape = slot.shape.dims.clone();
         (view.shape() == shape).then(|| Parameter { name: slot.name.clone(), shape, trainable: slot.trainable, values })
     });
-    let parameters = Parameters { entries: entries.collect::<Option<_>>()? };
+    let parameters = Parameters { entries: entries.collect::<Option<_>>()?, ..Parameters::default() };
     fs::create_dir(folder).expect("a folder");
     write_bundle(folder, &pipeline, &parameters, &Manifest::new(20, &[], GoldenRows::default())).expect("written");
     Some(Predictor::load(folder, Arc::new(Pool::new(1).expect("a thread"))).expect("it can be loaded"))

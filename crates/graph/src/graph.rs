@@ -32,6 +32,8 @@ pub struct ParameterSlot {
     pub shape: Shape,
     /// Whether gradients flow into it.
     pub trainable: bool,
+    /// If it is a table that gets rows as keys come: the name of those keys. The shape is then that of its first row alone.
+    pub keys: Option<String>,
 }
 
 /// Why a graph can't be built.
@@ -139,8 +141,13 @@ impl Graph {
             }
             return Ok(index);
         }
-        self.parameters.push(ParameterSlot { name: name.to_owned(), shape, trainable });
+        self.parameters.push(ParameterSlot { name: name.to_owned(), shape, trainable, keys: None });
         Ok(self.parameters.len() - 1)
+    }
+
+    /// Makes a parameter `[1, width]` a table that gets rows as keys of that name come.
+    pub fn let_grow(&mut self, parameter: usize, keys: &str) {
+        self.parameters[parameter].keys = Some(keys.to_owned());
     }
 
     /// The parameters, by number.

@@ -10,6 +10,7 @@ pub mod elementwise;
 pub mod fingerprint;
 pub mod gemm;
 pub mod ids;
+pub mod normal;
 pub mod pages;
 pub mod pool;
 pub mod reduce;

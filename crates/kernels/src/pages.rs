@@ -4,6 +4,8 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use crate::pool::Pool;
+
 /// Size of a large page on x86-64 and, with 4 KB base pages, on aarch64.
 const LARGE_PAGE: usize = 2 << 20;
 /// Size of a cache line.
@@ -52,12 +54,23 @@ impl Drop for Pages {
     }
 }
 
-/// A vector of equal numbers, as far as possible on large pages: for tables and their optimizer state, which are read and written a
-/// row here and a row there.
-pub fn filled(length: usize, value: f32) -> Vec<f32> {
-    let mut values = Vec::<f32>::with_capacity(length);
+/// Zeros, as far as possible on large pages: for tables and their optimizer state, which are read and written a row here and a row there.
+/// Large ones take memory as they are written.
+pub fn zeros(length: usize) -> Vec<f32> {
+    let mut values = vec![0.0; length];
     advise(values.as_mut_ptr().cast(), length * size_of::<f32>());
-    values.resize(length, value);
+    values
+}
+
+/// Numbers that a task writes.
+const TASK: usize = 1 << 16;
+
+/// As [`zeros`], of another number.
+pub fn filled(length: usize, value: f32, pool: &Pool) -> Vec<f32> {
+    let mut values = zeros(length);
+    if value != 0.0 {
+        pool.for_each(values.chunks_mut(TASK).collect(), |part| part.fill(value));
+    }
     values
 }
 
@@ -82,12 +95,14 @@ mod tests {
 
     #[test]
     fn memory_is_zero_and_aligned_whatever_its_size() {
+        let pool = Pool::new(2).expect("threads");
         for length in [0, 1, 15, 16, 17, (2 << 20) / 4, (5 << 20) / 4 + 3] {
             let mut pages = Pages::zeroed(length);
             assert_eq!(pages.as_mut_ptr() as usize % LINE, 0);
             assert_eq!(pages.as_slice().len(), length);
             assert!(pages.as_slice().iter().all(|value| *value == 0.0));
-            assert_eq!(filled(length, 1.5), vec![1.5; length]);
+            assert_eq!(zeros(length), vec![0.0; length]);
+            assert_eq!(filled(length, 1.5, &pool), vec![1.5; length]);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A model on disk: a directory with
 //! - `pipeline.config`: the resolved config;
 //! - `variables.safetensors`: the variables under EasyRec's names;
+//! - `keys.safetensors`: the keys of dynamic tables, if there are any, in the order of their rows, from the second row on;
 //! - `assets/`: vocabulary files that the config names;
 //! - `manifest.json`: versions, data fingerprints, and golden rows with their scores;
 //! - `calibration.json`, if it was calibrated (see [`Calibration`](crate::Calibration)).
@@ -18,6 +19,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::calibration::CALIBRATION_FILE;
+use crate::dynamic::TableKeys;
 use crate::model::Output;
 use crate::packed::Files;
 use crate::parameters::{Parameter, Parameters};
@@ -30,8 +32,12 @@ const FORMAT: u32 = 2;
 pub const CONFIG_FILE: &str = "pipeline.config";
 /// The variables of a bundle.
 pub const VARIABLES_FILE: &str = "variables.safetensors";
+/// The keys of a bundle's dynamic tables.
+pub const KEYS_FILE: &str = "keys.safetensors";
 /// What a bundle says about itself; the last of its files.
 pub const MANIFEST_FILE: &str = "manifest.json";
+/// What follows the name of a dynamic table in the name of its keys, as in DeepRec's checkpoints.
+const KEYS_SUFFIX: &str = "-keys";
 const ASSETS: &str = "assets";
 /// Where a model directory keeps its checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
@@ -179,6 +185,9 @@ pub struct Manifest {
     /// CRC-32C of the file of variables; older bundles have none.
     #[serde(default)]
     pub variables: Option<u32>,
+    /// CRC-32C of the file of keys; none without dynamic tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<u32>,
     /// The training files: path, size and fingerprint.
     pub data: Vec<DataFile>,
     /// Rows that must score the same when the model is loaded.
@@ -224,7 +233,7 @@ impl Manifest {
         let data =
             files.iter().map(|file| DataFile { path: file.path.clone(), bytes: file.bytes, fingerprint: file.fingerprint }).collect();
         let (rankmill, processor) = (env!("CARGO_PKG_VERSION").to_owned(), processor());
-        Manifest { format: FORMAT, rankmill, global_step, processor, variables: None, data, golden }
+        Manifest { format: FORMAT, rankmill, global_step, processor, variables: None, keys: None, data, golden }
     }
 }
 
@@ -274,7 +283,17 @@ impl Bundle {
         if manifest.variables.is_some_and(|expected| crc32c::crc32c(&bytes) != expected) {
             return Err(BundleError::damaged(&file, "its content is not what was written: the checksum in the manifest differs"));
         }
-        let parameters = Parameters { entries: tensors(&bytes, &file)? };
+        let mut parameters = Parameters { entries: tensors(&bytes, &file)?, keys: Vec::new() };
+        if let Some(expected) = manifest.keys {
+            let (bytes, file) = (files.read(KEYS_FILE)?, path.join(KEYS_FILE));
+            if crc32c::crc32c(&bytes) != expected {
+                return Err(BundleError::damaged(&file, "its content is not what was written: the checksum in the manifest differs"));
+            }
+            for (name, keys) in integers(&bytes, &file)? {
+                let keys = TableKeys::with_keys(name.strip_suffix(KEYS_SUFFIX).unwrap_or(&name), &keys);
+                parameters.keys.push(keys.map_err(|reason| BundleError::damaged(&file, reason))?);
+            }
+        }
         let calibration = files.read_text_if_there(CALIBRATION_FILE)?;
         Ok(Bundle { path, pipeline, parameters, manifest, calibration })
     }
@@ -303,9 +322,22 @@ pub fn write_bundle(directory: &Path, pipeline: &Pipeline, parameters: &Paramete
     let variables = directory.join(VARIABLES_FILE);
     write_tensors(&variables, tensors)?;
     let checksum = checksum(&variables).map_err(BundleError::io(&variables))?;
-    let manifest = Manifest { variables: Some(checksum), ..manifest.clone() };
+    let keys = write_keys(directory, parameters)?;
+    let manifest = Manifest { variables: Some(checksum), keys, ..manifest.clone() };
     let text = serde_json::to_string_pretty(&manifest).map_err(|error| BundleError::damaged(&directory.join(MANIFEST_FILE), error))?;
     write_file(&directory.join(MANIFEST_FILE), text.as_bytes())
+}
+
+/// Writes the keys of dynamic tables, if there are any; gives the file's checksum.
+fn write_keys(directory: &Path, parameters: &Parameters) -> Result<Option<u32>, BundleError> {
+    if parameters.keys.is_empty() {
+        return Ok(None);
+    }
+    let file = directory.join(KEYS_FILE);
+    let named: Vec<(String, Vec<i64>)> =
+        parameters.keys.iter().map(|keys| (format!("{}{KEYS_SUFFIX}", keys.name()), keys.keys())).collect();
+    write_integers(&file, &named)?;
+    checksum(&file).map(Some).map_err(BundleError::io(&file))
 }
 
 /// CRC-32C of a file, which may be larger than memory has room for once more.
@@ -344,11 +376,30 @@ pub fn write_file(path: &Path, content: &[u8]) -> Result<(), BundleError> {
 /// # Errors
 /// If the file system refuses.
 pub fn write_tensors<'a>(path: &Path, tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [f32])>) -> Result<(), BundleError> {
-    let views = tensors
-        .map(|(name, shape, values)| {
-            let view = TensorView::new(Dtype::F32, shape.to_vec(), bytemuck::cast_slice(values));
-            view.map(|view| (name, view)).map_err(|error| BundleError::damaged(path, error))
-        })
+    write_views(
+        path,
+        tensors.map(|(name, shape, values)| (name, TensorView::new(Dtype::F32, shape.to_vec(), bytemuck::cast_slice(values)))),
+    )
+}
+
+/// Writes lists of integers as safetensors and syncs the file.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn write_integers(path: &Path, lists: &[(String, Vec<i64>)]) -> Result<(), BundleError> {
+    let views = lists.iter().map(|(name, list)| {
+        let bytes = bytemuck::cast_slice(list.as_slice());
+        (name.as_str(), TensorView::new(Dtype::I64, vec![list.len()], bytes))
+    });
+    write_views(path, views)
+}
+
+fn write_views<'a>(
+    path: &Path,
+    views: impl Iterator<Item = (&'a str, Result<TensorView<'a>, safetensors::SafeTensorError>)>,
+) -> Result<(), BundleError> {
+    let views = views
+        .map(|(name, view)| view.map(|view| (name, view)).map_err(|error| BundleError::damaged(path, error)))
         .collect::<Result<Vec<_>, _>>()?;
     safetensors::serialize_to_file(views, None, path).map_err(|error| match error {
         safetensors::SafeTensorError::IoError(error) => BundleError::Io { path: path.to_owned(), error },
@@ -363,6 +414,29 @@ pub fn write_tensors<'a>(path: &Path, tensors: impl Iterator<Item = (&'a str, &'
 /// If the file is damaged or holds something else than `f32`.
 pub fn read_tensors(path: &Path) -> Result<Vec<Parameter>, BundleError> {
     tensors(&fs::read(path).map_err(BundleError::io(path))?, path)
+}
+
+/// Reads all lists of a safetensors file of integers, in the order of their names.
+///
+/// # Errors
+/// If the file is damaged or holds something else than lists of `i64`.
+pub fn read_integers(path: &Path) -> Result<Vec<(String, Vec<i64>)>, BundleError> {
+    integers(&fs::read(path).map_err(BundleError::io(path))?, path)
+}
+
+/// The lists of a safetensors file that was read from `path`.
+fn integers(bytes: &[u8], path: &Path) -> Result<Vec<(String, Vec<i64>)>, BundleError> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| BundleError::damaged(path, error))?;
+    let mut lists = Vec::with_capacity(file.len());
+    for (name, view) in file.iter() {
+        if view.dtype() != Dtype::I64 || view.shape().len() != 1 {
+            return Err(BundleError::damaged(path, format!("`{name}` is no list of I64")));
+        }
+        let (numbers, _) = view.data().as_chunks::<8>();
+        lists.push((name.to_owned(), numbers.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect()));
+    }
+    lists.sort();
+    Ok(lists)
 }
 
 /// The tensors of a safetensors file that was read from `path`.

@@ -65,6 +65,8 @@ struct SequencePlan {
     /// Its column of the batch.
     column: usize,
     max_seq_len: Option<usize>,
+    /// The positions of all rows, if that is a number.
+    length: Option<usize>,
     /// For each [`Cut`] the place of the axis along which its numbers lie.
     numbers: [Option<usize>; 2],
 }
@@ -76,6 +78,15 @@ enum IdPlan {
     Pooled { sequence: usize },
     /// The ids of each position along an axis.
     Along { sequence: usize, cut: Cut, axis: usize },
+}
+
+/// Where the lengths of sequences come from before there are any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bounds {
+    /// From `max_seq_len` or `sequence_length`.
+    Stated,
+    /// Some from an assumption.
+    Assumed,
 }
 
 #[derive(Clone, Debug)]
@@ -91,7 +102,7 @@ impl FeedPlan {
     pub(crate) fn new(specs: &[FeatureSpec]) -> FeedPlan {
         let sequence = |(column, spec): (usize, &FeatureSpec)| {
             let sequence = spec.sequence.as_ref()?;
-            Some(SequencePlan { column, max_seq_len: sequence.max_seq_len, numbers: [None; 2] })
+            Some(SequencePlan { column, max_seq_len: sequence.max_seq_len, length: sequence.length, numbers: [None; 2] })
         };
         FeedPlan { sequences: specs.iter().enumerate().filter_map(sequence).collect(), ids: Vec::new(), axes: Vec::new() }
     }
@@ -165,6 +176,24 @@ impl FeedPlan {
                 self.ids.push(wanted);
                 self.ids.len() - 1
             })
+    }
+
+    /// The lengths of the axes when the sequences are as long as the config lets them be, and whether it says how long all of them can be:
+    /// else they are taken to have `assumed` positions.
+    pub fn longest(&self, assumed: usize) -> (Vec<usize>, Bounds) {
+        let mut bounds = Bounds::Stated;
+        let lengths = self.axes.iter().map(|axis| {
+            let length = |&sequence: &usize| {
+                let SequencePlan { max_seq_len, length, .. } = self.sequences[sequence];
+                let stated = length.or(max_seq_len.filter(|length| *length > 0));
+                if stated.is_none() {
+                    bounds = Bounds::Assumed;
+                }
+                self.sequences[sequence].cut(stated.unwrap_or(assumed), axis.cut)
+            };
+            axis.sequences.iter().map(length).max().unwrap_or(0).max(1)
+        });
+        (lengths.collect(), bounds)
     }
 
     /// Makes what the graph reads of a batch's sequences.

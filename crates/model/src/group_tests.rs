@@ -90,7 +90,7 @@ fn try_run(config: &str, lines: &[(&str, &str, &str)]) -> Result<Run, String> {
     let mut groups = Groups::new(&pipeline, &features, &slots);
     let mut builder = Builder::new(Mode::Training);
     let output = groups.columns(&mut builder, "g", None, "model_config").map_err(|error| error.to_string())?.tensor;
-    let mut parameters = Parameters::initialise(&builder.graph, &builder.initializers, 1);
+    let mut parameters = Parameters::initialise(&builder.graph, &builder.initializers, 1, &Pool::new(1).expect("a thread"));
     for (at, entry) in parameters.entries.iter_mut().enumerate() {
         entry.values = numbers(entry.values.len(), at as u64 + 3);
     }

@@ -13,6 +13,7 @@ use rankmill_nn::init::Initializer;
 use rankmill_nn::layers::Tensors;
 use rankmill_nn::layers::scope::Builder;
 
+use crate::dynamic::keys_name;
 use crate::feed::{Slot, Slots};
 use crate::feed_sequences::FeedPlan;
 
@@ -223,13 +224,18 @@ pub(crate) fn member(
     Ok(Member { value, is_embedding: true })
 }
 
-/// The table of a feature, `[rows, width]`, with its variable in `scope`.
+/// The table of a feature, `[rows, width]` or a dynamic one, with its variable in `scope`.
 pub(crate) fn table_rows(builder: &mut Builder, scope: &str, spec: &FeatureSpec, rows: usize, width: usize) -> Result<Value, String> {
     let initializer = match &spec.initializer {
         Some(config) => Initializer::from_config(config).map_err(|error| error.to_string())?,
         None => Initializer::embedding_default(width),
     };
-    builder.scope(scope).parameter("embedding_weights", &[rows, width], initializer).map_err(|error| error.to_string())
+    let mut s = builder.scope(scope);
+    let table = match spec.dynamic {
+        None => s.parameter("embedding_weights", &[rows, width], initializer),
+        Some(_) => s.growing_table("embedding_weights", width, initializer, keys_name(spec)),
+    };
+    table.map_err(|error| error.to_string())
 }
 
 /// How the rows of several ids become one in a deep group.

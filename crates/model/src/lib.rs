@@ -4,6 +4,7 @@ mod backbone;
 pub mod bundle;
 pub mod calibration;
 mod concurrent;
+mod dynamic;
 mod feed;
 mod feed_sequences;
 #[cfg(test)]
@@ -28,8 +29,9 @@ mod tensor;
 pub use backbone::BlockOutput;
 pub use calibration::Calibration;
 pub use concurrent::{ConcurrentPredictor, OutputSpec, OutputValues, Part, ScoredParts};
+pub use dynamic::{Admission, Admitted, DynamicTable, TableKeys, with_rows};
 pub use feed::{BatchFeed, BatchKeys, KeyColumn, KeyForm, input_names};
-pub use feed_sequences::{FedSequences, FeedPlan};
+pub use feed_sequences::{Bounds, FedSequences, FeedPlan};
 pub use model::{Model, Output, Purpose, Training};
 pub use packed::pack;
 pub use parameters::{Parameter, ParameterError, Parameters};

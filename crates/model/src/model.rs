@@ -11,6 +11,7 @@ use rankmill_nn::layers::LayerError;
 use rankmill_nn::layers::scope::{Builder, Mode, MovingUpdate};
 
 use crate::backbone::BlockOutput;
+use crate::dynamic::DynamicTable;
 use crate::feed::{KeyColumn, Slots};
 use crate::feed_sequences::FeedPlan;
 use crate::groups::Groups;
@@ -80,6 +81,8 @@ pub struct Model {
     pub training: Option<Training>,
     /// What the graph reads of the sequences of a batch.
     pub feed: FeedPlan,
+    /// The tables that get rows as ids come.
+    pub dynamic: Vec<DynamicTable>,
     /// Which of the batch's keys the graph reads, and how.
     pub key_columns: Vec<KeyColumn>,
     /// The tensor of each feature group, before any normalisation.
@@ -186,8 +189,9 @@ fn build(pipeline: &Pipeline, features: &FeatureSet, purpose: Purpose) -> Result
     };
     let Groups { tensors: group_tensors, feed, .. } = groups;
     let Builder { graph, initializers, taps, .. } = builder;
+    let dynamic = DynamicTable::of(features.specs(), &graph);
     let LossTerms { terms: losses, key_columns } = terms;
-    Ok(Model { graph, initializers, outputs, tasks, losses, training, feed, key_columns, group_tensors, blocks, taps })
+    Ok(Model { graph, initializers, outputs, tasks, losses, training, feed, dynamic, key_columns, group_tensors, blocks, taps })
 }
 
 /// The prediction of a click and a conversion: the product of both.
@@ -202,12 +206,8 @@ fn esmm_product(builder: &mut Builder, tasks: &[TaskConfig], outputs: &[Output])
 }
 
 fn refuse_unsupported(pipeline: &Pipeline, config: &proto::EasyRecModel) -> Result<(), Diagnostic> {
-    for (path, is_set) in
-        [("model_config.variational_dropout", config.variational_dropout.is_some()), ("model_config.ev_params", config.ev_params.is_some())]
-    {
-        if is_set {
-            return Err(pipeline.error(path, "this part of the model is not supported yet"));
-        }
+    if config.variational_dropout.is_some() {
+        return Err(pipeline.error("model_config.variational_dropout", "this part of the model is not supported yet"));
     }
     Ok(())
 }

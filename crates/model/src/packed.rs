@@ -11,7 +11,7 @@ use rankmill_data::sinks::AsideFile;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use crate::bundle::{Bundle, BundleError, CONFIG_FILE, MANIFEST_FILE, VARIABLES_FILE, feature_configs};
+use crate::bundle::{Bundle, BundleError, CONFIG_FILE, KEYS_FILE, MANIFEST_FILE, VARIABLES_FILE, feature_configs};
 use crate::calibration::CALIBRATION_FILE;
 
 /// Where the variables begin: at a multiple of this many bytes.
@@ -78,7 +78,7 @@ impl Files {
 /// If there is no bundle, it is damaged, a vocabulary is not UTF-8, or the file system refuses. A file that was there before is then
 /// untouched.
 pub fn pack(model: &Path, file: &Path) -> Result<u64, BundleError> {
-    let Bundle { path, pipeline, calibration, .. } = Bundle::open(model)?;
+    let Bundle { path, pipeline, manifest, calibration, .. } = Bundle::open(model)?;
     let mut files = if path.is_dir() { Files::Directory(path) } else { Files::packed(&path)? };
     let config = with_vocabularies(pipeline)?.to_text();
     let mut aside = AsideFile::create(file).map_err(BundleError::io(file))?;
@@ -95,6 +95,10 @@ pub fn pack(model: &Path, file: &Path) -> Result<u64, BundleError> {
         }
         archive.start_file(VARIABLES_FILE, stored.with_alignment(PAGE))?;
         files.with(VARIABLES_FILE, |source| io::copy(source, &mut archive))?;
+        if manifest.keys.is_some() {
+            archive.start_file(KEYS_FILE, stored)?;
+            files.with(KEYS_FILE, |source| io::copy(source, &mut archive))?;
+        }
         archive.finish().map(|_| ()).map_err(io::Error::from)
     };
     write().map_err(BundleError::io(file))?;

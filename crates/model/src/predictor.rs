@@ -1,5 +1,6 @@
 //! Scores of rows, by the code and the graph that trained the model.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use rankmill_kernels::view::MatRef;
 
 use crate::bundle::{Bundle, BundleError, VARIABLES_FILE};
 use crate::calibration::{CALIBRATION_FILE, Calibration};
+use crate::dynamic::with_rows;
 use crate::feed::{BatchFeed, BatchKeys};
 use crate::model::{Model, Output, Purpose};
 use crate::parameters::{ParameterError, Parameters};
@@ -109,6 +111,7 @@ impl Scorer {
     /// Scores a batch with variables whose places are known.
     fn score(&mut self, parameters: &Parameters, weights: Weights, batch: &FeatureBatch) -> Scores {
         let views: Vec<MatRef<'_>> = self.sources.iter().map(|source| source.view(parameters)).collect();
+        let batch = &*rows_for_keys(batch, &self.model, parameters);
         let keys = BatchKeys::new(&self.model.key_columns, batch);
         let sequences = self.model.feed.sequences(batch);
         self.executor.run(&views, weights, &BatchFeed::new(batch, &keys, &sequences, 0).feed(), &self.pool);
@@ -118,6 +121,15 @@ impl Scorer {
             losses: self.model.losses.iter().map(|(_, value)| values(*value).scalar()).collect(),
         }
     }
+}
+
+/// The batch with the rows that keys of dynamic tables have among the variables.
+fn rows_for_keys<'a>(batch: &'a FeatureBatch, model: &Model, parameters: &Parameters) -> Cow<'a, FeatureBatch> {
+    with_rows(batch, &model.dynamic, |table, lists| {
+        let keys = parameters.keys_of(&model.dynamic[table].name);
+        let row = |key: &u64| keys.map_or(0, |keys| keys.row(*key));
+        lists.iter().map(|list| list.iter().map(row).collect()).collect()
+    })
 }
 
 /// A [`Scorer`] with values.
@@ -238,6 +250,8 @@ impl Predictor {
         let Scorer { model, sources, pool, .. } = &self.scorer;
         let views: Vec<MatRef<'_>> = sources.iter().map(|source| source.view(&self.parameters)).collect();
         let weights = if has_run { Weights::Unchanged } else { Weights::Changed };
+        let [common, all] = [common, all].map(|batch| rows_for_keys(batch, model, &self.parameters));
+        let (common, all) = (&*common, &*all);
         let keys = BatchKeys::new(&[], all);
         let [first, rest] = [common, all].map(|batch| model.feed.sequences(batch));
         // Axes are as long as in a batch with all columns; a column that is empty in one of the two makes none longer.

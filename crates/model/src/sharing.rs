@@ -145,6 +145,9 @@ impl Plan {
             let times = if *equal { count as u64 } else { 1 };
             observed.features.push(FeatureCounts { missing: counts.missing * times, out_of_range: counts.out_of_range * times });
             let column = from.columns[place].clone();
+            for batch in &mut merged {
+                batch.table_keys.push(from.table_keys.get(place).cloned().unwrap_or_default());
+            }
             let kind = specs[side][place].kind;
             let [first, all] = &mut merged;
             match (equal, repeated) {

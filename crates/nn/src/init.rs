@@ -15,10 +15,13 @@
 
 use rankmill_config::{nearest, proto};
 
-use crate::random::Stream;
+use crate::random::{Stream, Tails, fill_normal};
 
 /// Deviation of a standard normal variable truncated to [-2, 2].
 const TRUNCATED_DEVIATION: f64 = 0.879_625_661_034_239_8;
+
+/// What the initial values of dynamic tables take for the number of rows, as DeepRec does (`default_value_dim`).
+pub const ROWS_OF_DYNAMIC_TABLES: usize = 4096;
 
 /// Names that [`Initializer::from_keras_name`] knows, lower case, with what they mean.
 const KERAS_NAMES: [(&str, Initializer); 19] = [
@@ -168,6 +171,11 @@ impl Initializer {
         Initializer::TruncatedNormal { mean: 0.0, deviation: (0.01 / (dimension.max(1) as f64).sqrt()) as f32 }
     }
 
+    /// Whether a part of a variable is drawn in the time that it takes of the whole.
+    pub fn draws_apart(&self) -> bool {
+        !matches!(self, Initializer::Orthogonal)
+    }
+
     /// Fills a whole variable.
     ///
     /// # Panics
@@ -177,6 +185,12 @@ impl Initializer {
         self.fill_range(shape, seed, name, 0, out);
     }
 
+    /// Fills the row of `key` of a table that has rows for some keys only, with the values that [`Initializer::fill`] would give it in a
+    /// table of all keys; where these depend on the number of rows, it counts as [`ROWS_OF_DYNAMIC_TABLES`].
+    pub fn fill_row(&self, seed: u64, name: &str, key: u64, out: &mut [f32]) {
+        self.fill_elements(&[ROWS_OF_DYNAMIC_TABLES, out.len()], seed, name, key.wrapping_mul(out.len() as u64), out);
+    }
+
     /// Fills the elements `start..start + out.len()` of a variable (row-major) with the values that [`Initializer::fill`]
     /// would give them.
     ///
@@ -184,6 +198,10 @@ impl Initializer {
     /// When the range ends beyond the elements of `shape`.
     pub fn fill_range(&self, shape: &[usize], seed: u64, name: &str, start: usize, out: &mut [f32]) {
         assert!(start + out.len() <= shape.iter().product::<usize>(), "range of `{name}`");
+        self.fill_elements(shape, seed, name, start as u64, out);
+    }
+
+    fn fill_elements(&self, shape: &[usize], seed: u64, name: &str, start: u64, out: &mut [f32]) {
         let stream = Stream::named(seed, name);
         let (fan_in, fan_out) = fans(shape);
         let uniform = |scale: f64, fan: f64, out: &mut [f32]| {
@@ -192,7 +210,7 @@ impl Initializer {
         };
         let scaled_normal = |scale: f64, fan: f64, out: &mut [f32]| {
             let deviation = (scale / fan.max(1.0)).sqrt() / TRUNCATED_DEVIATION;
-            fill_with(start, out, |index| (deviation * stream.truncated_normal(index)) as f32);
+            fill_normal(&stream, Tails::Truncated, start, out, |z| (deviation * z) as f32);
         };
         match self {
             Initializer::Constant(value) => out.fill(*value),
@@ -205,11 +223,11 @@ impl Initializer {
             Initializer::Uniform { minimum, maximum } => fill_uniform(&stream, start, *minimum, *maximum, out),
             Initializer::Normal { mean, deviation } => {
                 let (mean, deviation) = (f64::from(*mean), f64::from(*deviation));
-                fill_with(start, out, |index| (mean + deviation * stream.normal(index)) as f32);
+                fill_normal(&stream, Tails::Whole, start, out, |z| (mean + deviation * z) as f32);
             }
             Initializer::TruncatedNormal { mean, deviation } => {
                 let (mean, deviation) = (f64::from(*mean), f64::from(*deviation));
-                fill_with(start, out, |index| (mean + deviation * stream.truncated_normal(index)) as f32);
+                fill_normal(&stream, Tails::Truncated, start, out, |z| (mean + deviation * z) as f32);
             }
             Initializer::GlorotUniform => uniform(1.0, (fan_in + fan_out) / 2.0, out),
             Initializer::GlorotNormal => scaled_normal(1.0, (fan_in + fan_out) / 2.0, out),
@@ -219,6 +237,7 @@ impl Initializer {
             Initializer::LecunNormal => scaled_normal(1.0, fan_in, out),
             Initializer::Orthogonal => {
                 let matrix = orthogonal(&stream, shape);
+                let start = start as usize;
                 out.copy_from_slice(&matrix[start..start + out.len()]);
             }
             Initializer::Identity => {
@@ -241,13 +260,13 @@ pub fn fans(shape: &[usize]) -> (f64, f64) {
     }
 }
 
-fn fill_with(start: usize, out: &mut [f32], value: impl Fn(u64) -> f32) {
+fn fill_with(start: u64, out: &mut [f32], value: impl Fn(u64) -> f32) {
     for (offset, slot) in out.iter_mut().enumerate() {
-        *slot = value((start + offset) as u64);
+        *slot = value(start.wrapping_add(offset as u64));
     }
 }
 
-fn fill_uniform(stream: &Stream, start: usize, minimum: f32, maximum: f32, out: &mut [f32]) {
+fn fill_uniform(stream: &Stream, start: u64, minimum: f32, maximum: f32, out: &mut [f32]) {
     let width = maximum - minimum;
     fill_with(start, out, |index| {
         let value = minimum + width * stream.uniform(index);

@@ -15,6 +15,7 @@
 use std::f64::consts::TAU;
 
 use rankmill_kernels::fingerprint::fingerprint64;
+use rankmill_kernels::normal::{ERROR, normals};
 
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 const DELTA: u64 = 0xd1b5_4a32_d192_ed03;
@@ -41,7 +42,16 @@ impl Stream {
     /// Word `word` of element `index`: 64 uniform bits.
     #[inline]
     pub fn bits(&self, index: u64, word: u64) -> u64 {
-        let element = mix(self.index_key.wrapping_add(index.wrapping_mul(GAMMA)));
+        self.word(self.element(index), word)
+    }
+
+    #[inline]
+    fn element(&self, index: u64) -> u64 {
+        mix(self.index_key.wrapping_add(index.wrapping_mul(GAMMA)))
+    }
+
+    #[inline]
+    fn word(&self, element: u64, word: u64) -> u64 {
         mix(element ^ self.word_key.wrapping_add(word.wrapping_mul(DELTA)))
     }
 
@@ -60,29 +70,76 @@ impl Stream {
     /// A standard normal value.
     #[inline]
     pub fn normal(&self, index: u64) -> f64 {
-        self.normal_pair(index, 0).0
+        let (radius, angle) = self.polar(index, 0);
+        radius * angle.cos()
     }
 
     /// A standard normal value conditioned on |z| ≤ 2, by rejection over further words of the same element.
     #[inline]
     pub fn truncated_normal(&self, index: u64) -> f64 {
         // 95.4 % of the values pass, so the chance of 64 failures in a row is below 10⁻⁸⁵.
-        (0..32)
-            .flat_map(|attempt| {
-                let (first, second) = self.normal_pair(index, 2 * attempt);
-                [first, second]
-            })
-            .find(|z| z.abs() <= 2.0)
-            .unwrap_or(0.0)
+        for attempt in 0..32 {
+            let (radius, angle) = self.polar(index, 2 * attempt);
+            // Sines take long, and are seldom needed.
+            let first = radius * angle.cos();
+            if first.abs() <= 2.0 {
+                return first;
+            }
+            let second = radius * angle.sin();
+            if second.abs() <= 2.0 {
+                return second;
+            }
+        }
+        0.0
     }
 
-    /// Two independent standard normal values by the Box-Muller transform of two words.
+    /// Radius and angle of two independent standard normal values, by the Box-Muller transform of two words.
     #[inline]
-    fn normal_pair(&self, index: u64, word: u64) -> (f64, f64) {
+    fn polar(&self, index: u64, word: u64) -> (f64, f64) {
         // 1 - u lies in (0, 1], so the logarithm is finite.
         let radius = (-2.0 * (1.0 - unit(self.bits(index, word))).ln()).sqrt();
-        let (sine, cosine) = (TAU * unit(self.bits(index, word + 1))).sin_cos();
-        (radius * cosine, radius * sine)
+        (radius, TAU * unit(self.bits(index, word + 1)))
+    }
+}
+
+/// Elements that are drawn together.
+const BLOCK: usize = 128;
+
+/// Which normal values there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tails {
+    /// All.
+    Whole,
+    /// Those up to two deviations from the mean.
+    Truncated,
+}
+
+/// `out[i]` = `finish` of the standard normal value of element `start + i`, which must rise or fall with it. The bits are those of
+/// [`Stream::normal`] or [`Stream::truncated_normal`], in a fraction of the time: a value that is known nearly decides the `f32` that
+/// becomes of it, unless that is near the middle between two.
+pub fn fill_normal(stream: &Stream, tails: Tails, start: u64, out: &mut [f32], finish: impl Fn(f64) -> f32) {
+    let (mut first, mut second, mut values) = ([0; BLOCK], [0; BLOCK], [0.0; BLOCK]);
+    let mut index = start;
+    for part in out.chunks_mut(BLOCK) {
+        let count = part.len();
+        for (i, (u, v)) in first.iter_mut().zip(&mut second).take(count).enumerate() {
+            let element = stream.element(index.wrapping_add(i as u64));
+            (*u, *v) = (stream.word(element, 0), stream.word(element, 1));
+        }
+        normals(&mut values[..count], &first[..count], &second[..count]);
+        for (slot, z) in part.iter_mut().zip(&values) {
+            let (low, high) = (finish(z - ERROR), finish(z + ERROR));
+            let is_inside = tails == Tails::Whole || z.abs() + ERROR <= 2.0;
+            *slot = if is_inside && low.to_bits() == high.to_bits() {
+                low
+            } else {
+                finish(match tails {
+                    Tails::Whole => stream.normal(index),
+                    Tails::Truncated => stream.truncated_normal(index),
+                })
+            };
+            index = index.wrapping_add(1);
+        }
     }
 }
 
@@ -184,6 +241,24 @@ mod tests {
         assert!(values.iter().any(|z| z.abs() > 1.99));
         let variance = values.iter().map(|z| z * z).sum::<f64>() / values.len() as f64;
         assert!((variance.sqrt() - 0.879_625_661_034_239_8).abs() < 0.006, "{variance}");
+    }
+
+    #[test]
+    fn many_values_have_the_bits_of_single_ones() {
+        // Some are so near the middle between two numbers of 24 bits, or so near two deviations, that they are drawn again.
+        for (seed, mean, deviation) in [(1, 0.0, 0.0025), (2, 0.0, 1.0), (3, 1.0, 0.5), (4, -3.0, 1e-3), (5, 0.0, 0.0)] {
+            let stream = Stream::named(seed, "many");
+            let start = u64::MAX - DRAWS / 2;
+            let finish = |z: f64| (mean + deviation * z) as f32;
+            let (mut truncated, mut whole) = (vec![f32::NAN; DRAWS as usize], vec![f32::NAN; 1000]);
+            fill_normal(&stream, Tails::Truncated, start, &mut truncated, finish);
+            fill_normal(&stream, Tails::Whole, start, &mut whole, finish);
+            for (i, value) in truncated.iter().enumerate() {
+                let index = start.wrapping_add(i as u64);
+                assert_eq!(value.to_bits(), finish(stream.truncated_normal(index)).to_bits(), "element {index}, {mean} ± {deviation}");
+                assert!(whole.get(i).is_none_or(|value| value.to_bits() == finish(stream.normal(index)).to_bits()));
+            }
+        }
     }
 
     #[test]

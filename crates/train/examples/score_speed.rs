@@ -31,7 +31,7 @@ const CHECKED_ROWS: usize = 256;
 /// one out, so all vectors are moved.
 fn parameters(case: &Case) -> Result<Parameters, Box<dyn Error>> {
     let model = Model::build(&case.pipeline, &case.features, Purpose::Prediction)?;
-    let mut parameters = Parameters::initialise(&model.graph, &model.initializers, SEED);
+    let mut parameters = Parameters::initialise(&model.graph, &model.initializers, SEED, &Pool::new(1)?);
     model::widen_embeddings(&mut parameters);
     let mut random = Random(SEED);
     for vector in parameters.entries.iter_mut().filter(|entry| entry.shape.len() == 1) {

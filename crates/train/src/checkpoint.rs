@@ -3,6 +3,7 @@
 //! A checkpoint is written into a directory of another name, synced, and renamed: whenever the process dies, all checkpoints that can be
 //! found are whole.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -10,14 +11,17 @@ use rankmill_config::Pipeline;
 use rankmill_data::Position;
 use rankmill_kernels::gemm::Precision;
 use rankmill_model::bundle::{
-    self, BundleError, CHECKPOINTS, Manifest, checkpoint_name, checkpoints, write_bundle, write_file, write_tensors,
+    self, BundleError, CHECKPOINTS, Manifest, checkpoint_name, checkpoints, write_bundle, write_file, write_integers, write_tensors,
 };
+use rankmill_model::{Admission, Parameters, TableKeys};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::step::Trainer;
 
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+const ADMISSION_FILE: &str = "admission.safetensors";
+const ADMISSION_SUFFIXES: [&str; 5] = ["freqs", "versions", "keys_filtered", "freqs_filtered", "versions_filtered"];
 const STATE_FILE: &str = "trainer.json";
 const UNFINISHED: &str = ".unfinished-";
 
@@ -92,9 +96,43 @@ fn write_files(
     write_bundle(directory, pipeline, parameters, manifest)?;
     let views = tensors.iter().map(|(name, shape, values)| (name.as_str(), shape.as_slice(), *values));
     write_tensors(&directory.join(OPTIMIZER_FILE), views)?;
+    let admissions = admissions(trainer.parameters());
+    if !admissions.is_empty() {
+        write_integers(&directory.join(ADMISSION_FILE), &admissions)?;
+    }
     let file = directory.join(STATE_FILE);
     let text = serde_json::to_string_pretty(state).map_err(|error| damaged(&file, error))?;
     write_file(&file, text.as_bytes())
+}
+
+/// How often each key of the dynamic tables has come, and when last, by the names that DeepRec's checkpoints have for them.
+fn admissions(parameters: &Parameters) -> Vec<(String, Vec<i64>)> {
+    let named = |keys: &TableKeys| {
+        let Admission { counts, last_steps, filtered_keys, filtered_counts, filtered_last_steps } = keys.admission();
+        let lists = [counts, last_steps, filtered_keys, filtered_counts, filtered_last_steps];
+        ADMISSION_SUFFIXES.map(|suffix| format!("{}-{suffix}", keys.name())).into_iter().zip(lists)
+    };
+    parameters.keys.iter().flat_map(named).collect()
+}
+
+fn read_admissions(file: &Path, parameters: &mut Parameters) -> Result<(), BundleError> {
+    let mut lists: BTreeMap<String, Vec<i64>> = bundle::read_integers(file)?.into_iter().collect();
+    for keys in &mut parameters.keys {
+        let mut list = |suffix: &str| {
+            let name = format!("{}-{suffix}", keys.name());
+            lists.remove(&name).ok_or_else(|| BundleError::damaged(file, format!("there is no `{name}`")))
+        };
+        let [counts, last_steps, filtered_keys, filtered_counts, filtered_last_steps] = ADMISSION_SUFFIXES.map(&mut list);
+        let admission = Admission {
+            counts: counts?,
+            last_steps: last_steps?,
+            filtered_keys: filtered_keys?,
+            filtered_counts: filtered_counts?,
+            filtered_last_steps: filtered_last_steps?,
+        };
+        keys.restore(&admission).map_err(|reason| BundleError::damaged(file, reason))?;
+    }
+    Ok(())
 }
 
 /// The newest checkpoint's state and manifest, its tensors put into `trainer`; `None` if there is no checkpoint.
@@ -104,7 +142,10 @@ fn write_files(
 pub fn restore(model_dir: &Path, trainer: &mut Trainer) -> Result<Option<(RunState, Manifest)>, TrainError> {
     let Some((_, path)) = checkpoints(model_dir)?.pop() else { return Ok(None) };
     let state = read_state(&path)?;
-    let saved = bundle::Bundle::open(&path)?;
+    let mut saved = bundle::Bundle::open(&path)?;
+    if !saved.parameters.keys.is_empty() {
+        read_admissions(&path.join(ADMISSION_FILE), &mut saved.parameters)?;
+    }
     trainer.restore(&saved.parameters, &bundle::read_tensors(&path.join(OPTIMIZER_FILE))?)?;
     trainer.global_step = state.global_step;
     Ok(Some((state, saved.manifest)))

@@ -1,6 +1,7 @@
 //! Training, evaluation, metrics, checkpoints and event logs.
 
 pub mod checkpoint;
+mod dynamic;
 mod error;
 pub mod evaluate;
 pub mod events;

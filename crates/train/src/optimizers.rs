@@ -5,6 +5,7 @@
 
 use rankmill_config::{Diagnostic, Pipeline};
 use rankmill_kernels::pages::filled;
+use rankmill_kernels::pool::Pool;
 use rankmill_model::Parameters;
 use rankmill_nn::optim::{Optimizer, StepRates};
 
@@ -75,11 +76,11 @@ impl Optimizers {
     }
 
     /// Fresh slots: for each place a vector for each variable, empty where its optimizer has fewer slots or does not train it.
-    pub(crate) fn fresh_slots(&self, parameters: &Parameters) -> Vec<Vec<Vec<f32>>> {
+    pub(crate) fn fresh_slots(&self, parameters: &Parameters, pool: &Pool) -> Vec<Vec<Vec<f32>>> {
         let fresh = |place: usize, entry: &rankmill_model::Parameter| {
             let slot = self.groups[self.group_of(&entry.name)].optimizer.slots().get(place);
             match slot.filter(|_| entry.trainable) {
-                Some(slot) => filled(entry.values.len(), slot.initial),
+                Some(slot) => filled(entry.values.len(), slot.initial, pool),
                 None => Vec::new(),
             }
         };

@@ -22,7 +22,7 @@ use crate::evaluate::{Evaluation, Evaluator};
 use crate::events::{EVALUATION_FOLDER, EventWriter, LEARNING_RATE, STEPS_PER_SECOND, loss_tag, online_metric_tag};
 use crate::fine_tune::start_from_checkpoint;
 use crate::metrics::{Auc, Metric, MetricError, Predictions};
-use crate::step::{StepLosses, Trainer, TrainerOptions};
+use crate::step::{DynamicTableReport, StepLosses, Trainer, TrainerOptions};
 
 /// Rows of the first batch that the manifest keeps with their scores.
 pub(crate) const GOLDEN_ROWS: usize = 16;
@@ -144,6 +144,8 @@ pub struct Outcome {
     pub supply: Supply,
     /// Whether the run was asked to stop before its end.
     pub interrupted: bool,
+    /// What the dynamic tables have come to.
+    pub dynamic_tables: Vec<DynamicTableReport>,
     /// What each part of the training steps took, if the run was profiled.
     pub profile: Vec<OpProfile>,
 }
@@ -334,6 +336,12 @@ impl<'a> Run<'a> {
                 first_step_seconds = self.started.elapsed().as_secs_f64();
             }
             losses = Some(step_losses);
+            for (table, capacity) in self.trainer.newly_full_tables() {
+                let text = format!(
+                    "step {step}: the dynamic table of `{table}` is full with {capacity} ids; further ones are not taken in                      (ev_params: raise max_capacity, or set steps_to_live)"
+                );
+                tell(Event::Remark(text));
+            }
             if step.is_multiple_of(log_every) {
                 let (since, rows) = last_report;
                 let seconds = since.elapsed().as_secs_f64().max(1e-9);
@@ -377,6 +385,7 @@ impl<'a> Run<'a> {
             report: self.reader.report().clone(),
             supply: self.reader.supply(),
             interrupted,
+            dynamic_tables: self.trainer.dynamic_tables(),
             profile: self.trainer.profile(),
         };
         self.record(&outcome)?;
@@ -394,6 +403,11 @@ impl<'a> Run<'a> {
             .flat_map(|evaluation| evaluation.figures())
             .map(|(name, value)| (name.to_owned(), json!(value)))
             .collect();
+        let table = |table: &DynamicTableReport| {
+            json!({ "name": table.name, "rows": table.rows, "known": table.known, "max_capacity": table.max_capacity,
+                    "refused": table.refused, "forgotten": table.forgotten })
+        };
+        let dynamic_tables: Vec<serde_json::Value> = outcome.dynamic_tables.iter().map(table).collect();
         let record = json!({
             "rankmill": env!("CARGO_PKG_VERSION"),
             "processor": processor(),
@@ -415,6 +429,7 @@ impl<'a> Run<'a> {
                 "seconds_waited": outcome.supply.waited.as_secs_f64(),
             },
             "metrics": metrics,
+            "dynamic_tables": dynamic_tables,
             "skipped_rows": outcome.report.skipped,
         });
         let directory = &self.options.model_dir;

@@ -19,6 +19,8 @@ use rankmill_nn::layers::scope::Moment;
 use rankmill_nn::optim::clip::{clip_factor, global_norm};
 use rankmill_nn::optim::{Gradient, StepRates};
 
+pub use crate::dynamic::DynamicTableReport;
+use crate::dynamic::{DynamicTables, State};
 use crate::optimizers::Optimizers;
 pub use crate::tables::IdleRows;
 use crate::tables::Tables;
@@ -56,6 +58,7 @@ pub struct Trainer {
     feed: FeedPlan,
     key_columns: Vec<KeyColumn>,
     tables: Tables,
+    dynamic: DynamicTables,
     group_tensors: Vec<(String, Value)>,
     block_tensors: Vec<(String, Value)>,
     optimizers: Optimizers,
@@ -106,7 +109,7 @@ impl Trainer {
         let train_config = pipeline.proto.train_config.clone().unwrap_or_default();
         let optimizers = Optimizers::new(pipeline)?;
         let outputs = step_outputs(&model, keep);
-        let parameters = Parameters::initialise(&model.graph, &model.initializers, seed);
+        let parameters = Parameters::initialise(&model.graph, &model.initializers, seed, &pool);
         let Some(training) = &model.training else {
             return Err(Diagnostics(vec![pipeline.error("model_config", "the model has no loss")]));
         };
@@ -114,9 +117,10 @@ impl Trainer {
         // Rows wait where all variables have the same Adam.
         let idle_rows = if optimizers.groups.len() == 1 { idle_rows } else { IdleRows::EveryStep };
         let tables = Tables::new(&model, training, &parameters, &optimizers.groups[0].optimizer, idle_rows, batch_size);
+        let dynamic = DynamicTables::new(&model, &optimizers, u64::from(train_config.save_checkpoints_steps()));
         let training = training.clone();
         let executor = Executor::new(model.graph, &outputs, batch_size, precision);
-        let slots = optimizers.fresh_slots(&parameters);
+        let slots = optimizers.fresh_slots(&parameters, &pool);
         let group_of = parameters.entries.iter().map(|entry| optimizers.group_of(&entry.name)).collect();
         Ok(Trainer {
             executor,
@@ -127,6 +131,7 @@ impl Trainer {
             feed: model.feed,
             key_columns: model.key_columns,
             tables,
+            dynamic,
             block_tensors: if keep == Keep::Everything { block_tensors(&model.blocks) } else { Vec::new() },
             group_tensors: if keep == Keep::Everything { model.group_tensors } else { Vec::new() },
             optimizers,
@@ -184,6 +189,8 @@ impl Trainer {
     /// If one is missing or has another shape.
     pub fn restore(&mut self, saved: &Parameters, state: &[Parameter]) -> Result<(), ParameterError> {
         self.tables.forget();
+        let grown = State { parameters: &mut self.parameters, slots: &mut self.slots, tables: &mut self.tables };
+        self.dynamic.restore(saved, grown)?;
         for entry in &mut self.parameters.entries {
             let found = saved.entries.iter().find(|other| other.name == entry.name);
             fill(&entry.name, &entry.shape, &mut entry.values, found)?;
@@ -237,6 +244,16 @@ impl Trainer {
         &self.tasks
     }
 
+    /// Names and capacities of the dynamic tables that have become full, each told once.
+    pub fn newly_full_tables(&mut self) -> Vec<(&str, u64)> {
+        self.dynamic.newly_full()
+    }
+
+    /// What the dynamic tables have come to.
+    pub fn dynamic_tables(&self) -> Vec<DynamicTableReport> {
+        self.dynamic.reports(&self.parameters)
+    }
+
     /// Trains on a batch.
     pub fn step(&mut self, batch: &FeatureBatch) -> StepLosses {
         self.backward(batch);
@@ -256,6 +273,8 @@ impl Trainer {
     /// Computes losses and gradients of a batch.
     pub fn backward(&mut self, batch: &FeatureBatch) {
         let step_seed = self.seed ^ self.global_step.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let growing = State { parameters: &mut self.parameters, slots: &mut self.slots, tables: &mut self.tables };
+        let batch = &*self.dynamic.admit(batch, self.global_step, self.seed, growing);
         let keys = BatchKeys::new(&self.key_columns, batch);
         let sequences = self.feed.sequences(batch);
         let feed = BatchFeed::new(batch, &keys, &sequences, step_seed);
@@ -379,8 +398,13 @@ impl Trainer {
         self.parameters.entries = entries;
         self.slots = slots;
         self.global_step += 1;
-        if self.tables.stepped(&rates) {
+        let forgets = self.dynamic.is_due(self.global_step);
+        if self.tables.stepped(&rates) || forgets {
             self.settle();
+        }
+        if forgets {
+            let shrinking = State { parameters: &mut self.parameters, slots: &mut self.slots, tables: &mut self.tables };
+            self.dynamic.forget(self.global_step, shrinking);
         }
         if let Some(clock) = &mut self.clock {
             clock.update += start.elapsed().as_secs_f64();

@@ -4,7 +4,8 @@ use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::FeatureSet;
 use rankmill_graph::{Executor, Graph, Value};
 use rankmill_kernels::gemm::Precision;
-use rankmill_model::{Model, Purpose};
+use rankmill_kernels::substrate::LENGTH_UNIT;
+use rankmill_model::{Bounds, DynamicTable, Model, Purpose};
 use rankmill_nn::layers::Tensors;
 
 use crate::optimizers::Optimizers;
@@ -15,6 +16,9 @@ use crate::tables::waits;
 /// Memory of the program itself, its threads, and rows on their way to the model, as measured with a small model on plain text.
 /// Compressed files take the window they were compressed with on top.
 const PROCESS_BYTES: u64 = 25 << 20;
+
+/// Positions of sequences whose length no setting bounds.
+pub const ASSUMED_POSITIONS: usize = 64;
 
 /// A part of the model: a feature group, a block or the head.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +48,23 @@ pub struct ModelSummary {
     pub training_flops_per_row: f64,
     /// Memory of a training: variables with their optimizer state, planned buffers, and the program itself.
     pub training_bytes: u64,
+    /// Whether it takes sequences to have [`ASSUMED_POSITIONS`], since no setting bounds their length.
+    pub assumes_positions: bool,
+    /// What dynamic tables may add to it.
+    pub dynamic_tables: Vec<DynamicTableSummary>,
+}
+
+/// What the tables that are looked up by the same keys may come to need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DynamicTableSummary {
+    /// The feature's name, or the `embedding_name` that several features share.
+    pub name: String,
+    /// The most ids that may be known: `max_capacity`.
+    pub max_capacity: u64,
+    /// Memory of each id that has a row, in a training.
+    pub bytes_per_row: u64,
+    /// Memory of each id that has none yet.
+    pub bytes_per_id: u64,
 }
 
 impl ModelSummary {
@@ -66,13 +87,15 @@ impl ModelSummary {
         let copies = 1 + optimizers.slot_count() as u64;
         let tables = || inference.graph.parameters().iter().filter(|slot| is_table(&slot.name)).map(|slot| slot.shape.dims[0] as u64);
         let table_rows: u64 = tables().sum();
-        let buffers = |graph: &Graph, outputs: &[Value], rows: usize| {
-            Executor::new(graph.clone(), outputs, 0, Precision::F32).bytes(rows, &[]) as u64
+        let buffers = |model: &Model, outputs: &[Value], rows: usize| {
+            let (mut lengths, _) = model.feed.longest(ASSUMED_POSITIONS);
+            lengths.iter_mut().for_each(|length| *length = length.next_multiple_of(LENGTH_UNIT));
+            Executor::new(model.graph.clone(), outputs, 0, Precision::F32).bytes(rows, &lengths) as u64
         };
         // Scored are the golden rows of checkpoints, and batches if the config has something to evaluate on.
         let scored = if pipeline.proto.eval_path.is_some() { batch_size } else { GOLDEN_ROWS };
-        let planned = buffers(&training.graph, &step_outputs(&training, Keep::Needed), batch_size)
-            + buffers(&inference.graph, &inference.output_values(), scored);
+        let planned = buffers(&training, &step_outputs(&training, Keep::Needed), batch_size)
+            + buffers(&inference, &inference.output_values(), scored);
         // Each row of a table has a place and a stamp for its sparse gradient, and in tables whose rows wait a step.
         let waiting: u64 = tables().map(|rows| if waits(rows as usize, batch_size) { rows } else { 0 }).sum();
         let by_row = 8 * table_rows + 4 * waiting;
@@ -84,8 +107,21 @@ impl ModelSummary {
             forward_flops_per_row: inference.graph.flops_per_row(),
             training_flops_per_row: training.graph.flops_per_row(),
             training_bytes,
+            assumes_positions: training.feed.longest(ASSUMED_POSITIONS).1 == Bounds::Assumed,
+            dynamic_tables: training.dynamic.iter().map(|table| dynamic_table(table, &training.graph, copies)).collect(),
         })
     }
+}
+
+/// Memory of a key: itself with its row, count and step, and its place in a hash map that is between 7/16 and 7/8 full.
+const KEY_BYTES: u64 = 24 + 25;
+
+fn dynamic_table(table: &DynamicTable, graph: &Graph, copies: u64) -> DynamicTableSummary {
+    // As above, each row has a place and a stamp, and the step to which it has come.
+    let row = |parameter: &usize| 4 * copies * graph.parameters()[*parameter].shape.dims[1] as u64 + 12;
+    let rows: u64 = table.parameters.iter().map(row).sum();
+    let (name, max_capacity) = (table.name.clone(), table.spec.max_capacity);
+    DynamicTableSummary { name, max_capacity, bytes_per_row: rows + KEY_BYTES, bytes_per_id: KEY_BYTES }
 }
 
 fn blocks(model: &Model) -> Vec<BlockSummary> {

@@ -46,11 +46,18 @@ struct RowGradients {
     places: Vec<u32>,
     stamps: Vec<u32>,
     stamp: u32,
+    /// The first row that has a gradient: row 0 of a dynamic table has none.
+    first: u32,
 }
 
 impl RowGradients {
-    fn new(rows: usize) -> RowGradients {
-        RowGradients { places: vec![0; rows], stamps: vec![0; rows], ..RowGradients::default() }
+    fn new(rows: usize, first: u32) -> RowGradients {
+        RowGradients { places: vec![0; rows], stamps: vec![0; rows], first, ..RowGradients::default() }
+    }
+
+    fn resize(&mut self, rows: usize) {
+        self.places.resize(rows, 0);
+        self.stamps.resize(rows, 0);
     }
 
     /// Collects the rows that occur in `ids`.
@@ -61,7 +68,7 @@ impl RowGradients {
         }
         self.stamp += 1;
         self.rows.clear();
-        for id in ids.iter().copied().flatten() {
+        for id in ids.iter().copied().flatten().filter(|id| **id >= self.first) {
             let stamp = &mut self.stamps[*id as usize];
             if *stamp != self.stamp {
                 *stamp = self.stamp;
@@ -86,7 +93,11 @@ impl RowGradients {
         let width = upstream.cols();
         self.start(&[&column.ids], width);
         for row in 0..upstream.rows() {
-            lookup.for_each_id(column, row, |_, id, factor| add_scaled(self.row(id, width), factor, upstream.row(row)));
+            lookup.for_each_id(column, row, |_, id, factor| {
+                if id >= self.first {
+                    add_scaled(self.row(id, width), factor, upstream.row(row));
+                }
+            });
         }
     }
 
@@ -144,13 +155,15 @@ impl Tables {
         batch_size: usize,
     ) -> Tables {
         let rows_of = |parameter: usize| parameters.entries[parameter].shape[0];
+        let is_dynamic = |parameter: usize| model.graph.parameters()[parameter].keys.is_some();
+        let gradients = |parameter: usize| RowGradients::new(rows_of(parameter), u32::from(is_dynamic(parameter)));
         let lookups: Vec<TableLookup> = training
             .gradients
             .tables
             .iter()
             .filter_map(|table| {
                 let lookup = *model.graph.lookup(table.lookup)?;
-                let gradients = RowGradients::new(rows_of(table.parameter));
+                let gradients = gradients(table.parameter);
                 Some(TableLookup { parameter: table.parameter, lookup, upstream: table.upstream, gradients })
             })
             .collect();
@@ -159,11 +172,11 @@ impl Tables {
         tables.dedup();
         let of = |parameter: usize| lookups.iter().filter(move |lookup| lookup.parameter == parameter);
         let several = tables.iter().filter(|parameter| of(**parameter).count() > 1);
-        let shared = several.map(|parameter| (*parameter, RowGradients::new(rows_of(*parameter)))).collect();
+        let shared = several.map(|parameter| (*parameter, gradients(*parameter))).collect();
         let idle = IdleSteps::new(optimizer);
         let waits = |parameter: &&usize| match idle_rows {
             _ if idle.is_none() => false,
-            IdleRows::Automatic => self::waits(rows_of(**parameter), batch_size),
+            IdleRows::Automatic => is_dynamic(**parameter) || self::waits(rows_of(**parameter), batch_size),
             IdleRows::Waiting => true,
             IdleRows::EveryStep => false,
         };
@@ -177,6 +190,14 @@ impl Tables {
             })
             .collect();
         Tables { lookups, shared, waiting, idle }
+    }
+
+    /// Takes note that a dynamic table has another number of rows; new ones have missed no step.
+    pub(crate) fn resize(&mut self, parameter: usize, rows: usize) {
+        self.lookups.iter_mut().filter(|lookup| lookup.parameter == parameter).for_each(|lookup| lookup.gradients.resize(rows));
+        self.shared.iter_mut().filter(|(index, _)| *index == parameter).for_each(|(_, sum)| sum.resize(rows));
+        let done = self.idle.as_ref().map_or(0, IdleSteps::count);
+        self.waiting.iter_mut().filter(|table| table.parameter == parameter).for_each(|table| table.done.resize(rows, done));
     }
 
     /// Whether rows of a table wait that the batch has not.

@@ -467,7 +467,7 @@ fn evaluate(
         trainable: true,
         values: tensor.values.clone(),
     });
-    let parameters = Parameters { entries: entries.collect() };
+    let parameters = Parameters { entries: entries.collect(), ..Parameters::default() };
     let mut scorer =
         Scorer::new(pipeline, features, Purpose::Prediction, Arc::clone(pool), Precision::F32).expect("the model can be built");
     let outputs = scorer.outputs().to_vec();

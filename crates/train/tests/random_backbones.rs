@@ -397,7 +397,7 @@ fn file_keeps_scores(
     let path = directory.path().join("variables.safetensors");
     let tensors = parameters.entries.iter().map(|entry| (entry.name.as_str(), entry.shape.as_slice(), entry.values.as_slice()));
     write_tensors(&path, tensors).expect("the file can be written");
-    let read = Parameters { entries: read_tensors(&path).expect("the file can be read") };
+    let read = Parameters { entries: read_tensors(&path).expect("the file can be read"), ..Parameters::default() };
     let scores = |parameters: &Parameters, pool: &Arc<Pool>| {
         let mut scorer =
             Scorer::new(pipeline, features, Purpose::Prediction, Arc::clone(pool), Precision::F32).expect("builds as in training");

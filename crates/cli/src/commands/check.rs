@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use rankmill_config::{Diagnostic, Diagnostics, Edits, Pipeline, Severity, lints, validate};
 use rankmill_data::ReaderOptions;
-use rankmill_train::summary::{BlockSummary, ModelSummary};
+use rankmill_train::summary::{ASSUMED_POSITIONS, BlockSummary, DynamicTableSummary, ModelSummary};
 use serde::Serialize;
 
 use crate::Outcome;
@@ -87,6 +87,24 @@ pub(crate) struct ModelReport {
     pub(crate) training_flops_per_row: f64,
     /// Expected memory of a training, in bytes.
     pub(crate) training_bytes: u64,
+    /// How long sequences are taken to be whose length no setting bounds, if there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) assumed_positions: Option<usize>,
+    /// What dynamic tables may add to the memory.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) dynamic_tables: Vec<DynamicTableReport>,
+}
+
+/// What the dynamic tables of a feature, or of several that share them, may come to need.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct DynamicTableReport {
+    pub(crate) name: String,
+    /// The most ids that may be known.
+    pub(crate) max_capacity: u64,
+    /// Bytes of an id with a row.
+    pub(crate) bytes_per_row: u64,
+    /// Bytes of an id without one.
+    pub(crate) bytes_per_id: u64,
 }
 
 /// One block of the model.
@@ -169,6 +187,14 @@ impl fmt::Display for ModelReport {
         sums.row(["FLOPs per row, scoring".to_owned(), units::large(self.forward_flops_per_row)]);
         sums.row(["FLOPs per row, training".to_owned(), units::large(self.training_flops_per_row)]);
         sums.row(["memory in training".to_owned(), format!("{}B", units::large(self.training_bytes as f64))]);
+        if let Some(positions) = self.assumed_positions {
+            sums.row(["  if no sequence is longer than".to_owned(), positions.to_string()]);
+        }
+        for table in &self.dynamic_tables {
+            let most = units::large((table.max_capacity * table.bytes_per_row) as f64);
+            sums.row([format!("  and for each id of {}", table.name), format!("{} B", table.bytes_per_row)]);
+            sums.row([format!("  of which there may be {}", units::count(table.max_capacity)), format!("{most}B")]);
+        }
         write!(f, "{blocks}\n{sums}")
     }
 }
@@ -177,8 +203,22 @@ impl ModelReport {
     /// Builds the model of a config, which finds every shape that does not fit, and all that reading and training ask of it.
     fn build(pipeline: &Pipeline) -> Result<ModelReport, Diagnostics> {
         ReaderOptions::train(pipeline, Vec::new(), 0)?;
-        let ModelSummary { blocks, embedding_parameters, dense_parameters, forward_flops_per_row, training_flops_per_row, training_bytes } =
-            ModelSummary::new(pipeline)?;
+        let ModelSummary {
+            blocks,
+            embedding_parameters,
+            dense_parameters,
+            forward_flops_per_row,
+            training_flops_per_row,
+            training_bytes,
+            assumes_positions,
+            dynamic_tables,
+        } = ModelSummary::new(pipeline)?;
+        let table = |DynamicTableSummary { name, max_capacity, bytes_per_row, bytes_per_id }| DynamicTableReport {
+            name,
+            max_capacity,
+            bytes_per_row,
+            bytes_per_id,
+        };
         let block = |BlockSummary { name, output, parameters, forward_flops_per_row }| BlockReport {
             name,
             output,
@@ -192,6 +232,8 @@ impl ModelReport {
             forward_flops_per_row,
             training_flops_per_row,
             training_bytes,
+            assumed_positions: assumes_positions.then_some(ASSUMED_POSITIONS),
+            dynamic_tables: dynamic_tables.into_iter().map(table).collect(),
         })
     }
 }
@@ -273,6 +315,13 @@ mod tests {
                 forward_flops_per_row: 1.91e6,
                 training_flops_per_row: 5.73e6,
                 training_bytes: 91_200_000,
+                assumed_positions: Some(64),
+                dynamic_tables: vec![DynamicTableReport {
+                    name: "user_id".into(),
+                    max_capacity: 1_000_000,
+                    bytes_per_row: 253,
+                    bytes_per_id: 49,
+                }],
             }),
         };
         insta::assert_snapshot!(report.to_string(), @r"
@@ -281,11 +330,14 @@ mod tests {
         block       output  parameters  FLOPs/row
         mask_net  [B, 256]   1,234,567     5.87 M
 
-        embedding parameters       305,056
-        other parameters         1,234,824
-        FLOPs per row, scoring      1.91 M
-        FLOPs per row, training     5.73 M
-        memory in training         91.2 MB
+        embedding parameters                 305,056
+        other parameters                   1,234,824
+        FLOPs per row, scoring                1.91 M
+        FLOPs per row, training               5.73 M
+        memory in training                   91.2 MB
+          if no sequence is longer than           64
+          and for each id of user_id           253 B
+          of which there may be 1,000,000   253.0 MB
 
         a.config can be used: 0 errors, 1 warning
         ");

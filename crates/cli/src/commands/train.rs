@@ -172,6 +172,10 @@ fn report(trained: &Trained) -> RunReport {
     if trained.report.skipped > 0 {
         remarks.push(trained.report.to_string());
     }
+    for table in trained.dynamic_tables.iter().filter(|table| table.refused > 0) {
+        let (refused, capacity) = (units::count(table.refused), units::count(table.max_capacity));
+        remarks.push(format!("{}: {refused} ids had no room in the dynamic table, whose max_capacity is {capacity}", table.name));
+    }
     for feature in &trained.statistics {
         if feature.out_of_range > 0 {
             let share = 100.0 * feature.out_of_range as f64 / feature.rows.max(1) as f64;

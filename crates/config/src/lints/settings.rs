@@ -29,7 +29,7 @@ const fn idle(message: &'static str, field: &'static str, effect: &'static str, 
 }
 
 /// Values, by message and field.
-const VALUES: [Idle; 37] = [
+const VALUES: [Idle; 39] = [
     idle("DatasetConfig", "chief_redundant", MACHINERY, REMOVE),
     idle("DatasetConfig", "data_compression_type", RECORDS, REMOVE),
     idle("DatasetConfig", "eval_batch_size", "evaluation uses `batch_size`, as EasyRec's file inputs do", REMOVE),
@@ -41,6 +41,13 @@ const VALUES: [Idle; 37] = [
     idle("DatasetConfig", "selected_col_types", COLUMNS, REMOVE),
     idle("DatasetConfig", "selected_cols", COLUMNS, REMOVE),
     idle("DatasetConfig", "shard", SHARDS, REMOVE),
+    idle(
+        "EVParams",
+        "init_capacity",
+        "a dynamic table begins empty and grows as ids come",
+        "remove it; `max_capacity` says how many ids there may be",
+    ),
+    idle("EVParams", "use_cache", MACHINERY, REMOVE),
     idle("EasyRecModel", "restore_filters", RESTORING, REMOVE),
     idle("EvalConfig", "eval_interval_secs", EVALUATIONS, "remove it, and train with `--eval-every STEPS`"),
     idle("EvalConfig", "eval_online", EVALUATIONS, "remove it, and train with `--eval-every STEPS`"),

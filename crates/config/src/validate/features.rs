@@ -59,8 +59,10 @@ fn inputs(check: &mut Check<'_>, feature: &Feature<'_>) {
 
 fn sizes(check: &mut Check<'_>, feature: &Feature<'_>) {
     let config = &feature.config;
+    let model_ev = check.proto().model_config.as_ref().is_some_and(|model| model.ev_params.is_some());
+    let is_dynamic = config.ev_params.is_some() || model_ev;
     for (name, rows) in [("hash_bucket_size", config.hash_bucket_size()), ("num_buckets", config.num_buckets())] {
-        if rows > MAX_ROWS {
+        if rows > MAX_ROWS && !is_dynamic {
             let message = format!("`{name}` of `{}` is {rows}, but tables are limited to {MAX_ROWS} rows", feature.name);
             check.error(&format!("{}.{name}", feature.path), message, "choose a smaller number");
         }
@@ -72,8 +74,7 @@ fn sizes(check: &mut Check<'_>, feature: &Feature<'_>) {
             "expected at least 1",
         );
     }
-    let model_ev = check.proto().model_config.as_ref().is_some_and(|model| model.ev_params.is_some());
-    if needs_rows(config) && !has_rows(config) && config.ev_params.is_none() && !model_ev {
+    if needs_rows(config) && !has_rows(config) && !is_dynamic {
         let kind = config.feature_type().as_str_name();
         let message = format!("the {kind} `{}` has no table size", feature.name);
         check.error(&feature.path, message, "set one of hash_bucket_size, num_buckets, vocab_list, vocab_file");

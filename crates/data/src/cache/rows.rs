@@ -4,6 +4,7 @@
 //! |---|---|
 //! | ids | u32 count, u8 whether they have weights, the ids, the weights |
 //! | numbers | u32 count, the numbers |
+//! | keys of a dynamic table | u32 count, the keys; before its ids, which number them |
 //! | a sequence | u32 positions, u32 longest, then for each position u32 its ids, and ids; or numbers |
 //! | labels, sample weight | u32 count, the numbers |
 //! | key | u64 |
@@ -18,7 +19,11 @@ use crate::batch::{Column, DenseColumn, FeatureBatch, Positions, SequenceColumn}
 
 /// Appends the only row of `batch`.
 pub(crate) fn encode(batch: &FeatureBatch, bytes: &mut Vec<u8>) {
-    for column in &batch.columns {
+    for (at, column) in batch.columns.iter().enumerate() {
+        if let Some(keys) = batch.table_keys.get(at) {
+            put(keys.len(), bytes);
+            keys.iter().for_each(|key| bytes.extend_from_slice(&key.to_le_bytes()));
+        }
         match column {
             Column::Ids(column) => encode_ids(column, bytes),
             Column::Dense(column) => encode_dense(column, bytes),
@@ -76,14 +81,18 @@ fn encode_sequence(sequence: &SequenceColumn, bytes: &mut Vec<u8>) {
 /// Appends an encoded row to a batch of the same features, which may be empty; `None` if the bytes are not those of such a row.
 pub(crate) fn append(batch: &mut FeatureBatch, bytes: &[u8]) -> Option<()> {
     let mut bytes = Bytes(bytes);
-    for column in &mut batch.columns {
+    for (at, column) in batch.columns.iter_mut().enumerate() {
+        let first = match batch.table_keys.get_mut(at) {
+            Some(keys) => bytes.keys(keys)?,
+            None => 0,
+        };
         match column {
             Column::Ids(column) => {
-                append_ids(column, &mut bytes)?;
+                append_ids(column, first, &mut bytes)?;
                 column.offsets.push(column.ids.len() as u32);
             }
             Column::Dense(column) => bytes.floats(&mut column.values)?,
-            Column::Sequence(sequence) => append_sequence(sequence, &mut bytes)?,
+            Column::Sequence(sequence) => append_sequence(sequence, first, &mut bytes)?,
         }
     }
     for numbers in batch.labels.iter_mut().chain(&mut batch.sample_weights) {
@@ -105,12 +114,12 @@ pub(crate) fn append(batch: &mut FeatureBatch, bytes: &[u8]) -> Option<()> {
     bytes.0.is_empty().then_some(())
 }
 
-/// Appends ids, and weights where they have some; the offsets are left to the caller.
-fn append_ids(column: &mut IdColumn, bytes: &mut Bytes<'_>) -> Option<()> {
+/// Appends ids, of keys that are the `first`-th and following ones, and weights where they have some; the offsets are left to the caller.
+fn append_ids(column: &mut IdColumn, first: u32, bytes: &mut Bytes<'_>) -> Option<()> {
     let count = bytes.number()?;
     let [weighted] = bytes.take()?;
     let (ids, _) = bytes.slice(4 * count)?.as_chunks::<4>();
-    column.ids.extend(ids.iter().map(|id| u32::from_le_bytes(*id)));
+    column.ids.extend(ids.iter().map(|id| first + u32::from_le_bytes(*id)));
     if weighted != 0 {
         let (weights, _) = bytes.slice(4 * count)?.as_chunks::<4>();
         column.weights.get_or_insert_default().extend(weights.iter().map(|weight| f32::from_le_bytes(*weight)));
@@ -118,7 +127,7 @@ fn append_ids(column: &mut IdColumn, bytes: &mut Bytes<'_>) -> Option<()> {
     Some(())
 }
 
-fn append_sequence(sequence: &mut SequenceColumn, bytes: &mut Bytes<'_>) -> Option<()> {
+fn append_sequence(sequence: &mut SequenceColumn, first: u32, bytes: &mut Bytes<'_>) -> Option<()> {
     let positions = bytes.number()?;
     sequence.longest = sequence.longest.max(bytes.number()?);
     sequence.offsets.push(sequence.offsets.last()? + positions as u32);
@@ -129,7 +138,7 @@ fn append_sequence(sequence: &mut SequenceColumn, bytes: &mut Bytes<'_>) -> Opti
                 end += bytes.number()? as u32;
                 column.offsets.push(end);
             }
-            append_ids(column, bytes)
+            append_ids(column, first, bytes)
         }
         Positions::Dense(column) => bytes.floats(&mut column.values),
     }
@@ -153,6 +162,15 @@ impl<'a> Bytes<'a> {
 
     fn number(&mut self) -> Option<usize> {
         self.take().map(|bytes| u32::from_le_bytes(bytes) as usize)
+    }
+
+    /// Appends keys; gives how many there were before.
+    fn keys(&mut self, keys: &mut Vec<u64>) -> Option<u32> {
+        let first = keys.len() as u32;
+        let count = self.number()?;
+        let (read, _) = self.slice(count.checked_mul(8)?)?.as_chunks::<8>();
+        keys.extend(read.iter().map(|key| u64::from_le_bytes(*key)));
+        Some(first)
     }
 
     fn floats(&mut self, numbers: &mut Vec<f32>) -> Option<()> {

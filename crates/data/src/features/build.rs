@@ -9,12 +9,12 @@ use rankmill_config::proto::dataset_config::FieldType;
 use super::Feature;
 use super::formula::Formula;
 use super::id::IdFeature;
-use super::ids::IdRule;
+use super::ids::{IdRule, KEYS};
 use super::raw::{Pooling, RawFeature, RawOutput};
 use super::split::Separator;
 use super::tag::{TagFeature, Weights};
 use super::vocabulary;
-use crate::batch::Combiner;
+use crate::batch::{Combiner, DynamicSpec};
 
 /// A feature as declared, with what is known of its inputs and its use.
 pub(crate) struct Declaration<'a> {
@@ -26,6 +26,8 @@ pub(crate) struct Declaration<'a> {
     pub(crate) deep: bool,
     /// Whether a wide group uses it.
     pub(crate) wide: bool,
+    /// Whether and how its table takes in ids as they come.
+    pub(crate) dynamic: Option<DynamicSpec>,
 }
 
 /// A feature that runs and its table.
@@ -62,7 +64,7 @@ pub(crate) fn is_float(kind: FieldType) -> bool {
 
 pub(crate) fn id_feature(declaration: &Declaration<'_>) -> Result<Built, Problem> {
     let config = declaration.config;
-    let rule = id_rule(config)?;
+    let rule = id_rule(declaration)?;
     let precision = match (&rule, is_float(declaration.inputs[0]), config.precision()) {
         (_, false, _) => 0,
         (IdRule::Hash { .. }, true, precision @ 1..) => precision as usize,
@@ -104,7 +106,7 @@ pub(crate) fn tag_feature(declaration: &Declaration<'_>) -> Result<Built, Proble
     let feature = TagFeature {
         name: name.to_string(),
         input: config.input_names[0].clone(),
-        rule: id_rule(config)?,
+        rule: id_rule(declaration)?,
         separator: Separator::new(config.separator()),
         weights,
         combiner,
@@ -185,22 +187,26 @@ pub(crate) fn boundaries(config: &proto::FeatureConfig) -> Result<Vec<f32>, Prob
     Ok(boundaries.into_iter().map(|boundary| boundary as f32).collect())
 }
 
-/// `hash_bucket_size`, `vocab_list`, `vocab_file` or `num_buckets`: the first that is set.
-pub(crate) fn id_rule(config: &proto::FeatureConfig) -> Result<IdRule, Problem> {
+/// `hash_bucket_size`, `vocab_list`, `vocab_file` or `num_buckets`: the first that is set. In a dynamic table the sizes don't matter: a text
+/// is the key that its fingerprint is, a number its own.
+pub(crate) fn id_rule(declaration: &Declaration<'_>) -> Result<IdRule, Problem> {
+    let (config, is_dynamic) = (declaration.config, declaration.dynamic.is_some());
     let rule = if config.hash_bucket_size() > 0 {
-        IdRule::Hash { buckets: config.hash_bucket_size() }
+        IdRule::Hash { buckets: if is_dynamic { KEYS } else { config.hash_bucket_size() } }
     } else if !config.vocab_list.is_empty() {
         let places = vocabulary::from_list(config.vocab_list.iter().map(String::as_bytes));
         IdRule::Vocabulary { places: places.map_err(|message| Problem::at("vocab_list", message))? }
     } else if config.vocab_file.as_deref().is_some_and(|path| !path.is_empty()) {
         let places = vocabulary::from_file(config.vocab_file());
         IdRule::Vocabulary { places: places.map_err(|message| Problem::at("vocab_file", message))? }
+    } else if is_dynamic {
+        IdRule::Number { buckets: KEYS }
     } else if config.num_buckets() > 0 {
         IdRule::Number { buckets: config.num_buckets() }
     } else {
         return Err(Problem::at("", "needs hash_bucket_size, vocab_list, vocab_file or num_buckets above 0"));
     };
-    if rule.rows() > u64::from(u32::MAX) {
+    if !is_dynamic && rule.rows() > u64::from(u32::MAX) {
         return Err(Problem::at("", format!("needs a table of {} rows; at most {} are supported", rule.rows(), u32::MAX)));
     }
     Ok(rule)

@@ -15,7 +15,7 @@ use rankmill_kernels::ids::IdColumn;
 use super::Feature;
 use super::build::{Built, Declaration, Problem, combiner, id_rule, is_float};
 use super::fields::{RowErrors, Values};
-use super::ids::IdRule;
+use super::ids::{Id, IdRule, KEYS};
 use super::split::Separator;
 use crate::batch::FeatureCounts;
 use crate::error::Rule;
@@ -74,7 +74,7 @@ pub(crate) fn build(declaration: &Declaration<'_>) -> Result<Built, Problem> {
     }
     let way = if joined {
         let separator = if config.combo_input_seps.is_empty() { config.combo_join_sep() } else { CROSS_SEPARATOR };
-        let rule = id_rule(config)?;
+        let rule = id_rule(declaration)?;
         if matches!(rule, IdRule::Number { .. }) {
             return Err(Problem::at("num_buckets", "joined texts are no numbers; set hash_bucket_size or a vocabulary"));
         }
@@ -82,6 +82,7 @@ pub(crate) fn build(declaration: &Declaration<'_>) -> Result<Built, Problem> {
     } else {
         match config.hash_bucket_size() {
             0 => return Err(Problem::at("hash_bucket_size", "combinations are hashed; set hash_bucket_size above 0")),
+            _ if declaration.dynamic.is_some() => Way::Crossed { buckets: KEYS },
             buckets if buckets > u64::from(u32::MAX) => {
                 return Err(Problem::at("hash_bucket_size", format!("must be at most {}", u32::MAX)));
             }
@@ -128,7 +129,7 @@ impl ComboFeature {
     }
 
     /// The ids of the live rows.
-    pub(crate) fn transform(&self, inputs: &[Values<'_>], rows: usize, errors: &mut RowErrors<'_>) -> (IdColumn, FeatureCounts) {
+    pub(crate) fn transform<T: Id>(&self, inputs: &[Values<'_>], rows: usize, errors: &mut RowErrors<'_>) -> (IdColumn<T>, FeatureCounts) {
         let mut counts = FeatureCounts::default();
         let mut column = IdColumn { offsets: Vec::with_capacity(rows + 1), ids: Vec::with_capacity(rows), weights: None };
         column.offsets.push(0);
@@ -136,7 +137,7 @@ impl ComboFeature {
             Way::Crossed { buckets } => {
                 let elements = self.elements(inputs, |values| values.fingerprints(self.precision), fingerprint64);
                 let combine = |prefix: &u64, element: &u64| fingerprint_cat64(*prefix, *element);
-                self.combine(&elements, &HASH_KEY, combine, rows, &mut column, |fingerprint| (fingerprint % buckets) as u32, errors);
+                self.combine(&elements, &HASH_KEY, combine, rows, &mut column, |fingerprint| T::of(fingerprint % buckets), errors);
             }
             Way::Joined { separator, rule } if self.separators.iter().all(Option::is_none) => {
                 let mut text = Vec::new();
@@ -193,14 +194,14 @@ impl ComboFeature {
 
     /// Adds the rows of all combinations to `column`.
     #[expect(clippy::too_many_arguments, reason = "what fingerprints and texts do not have in common")]
-    fn combine<P: Clone, T>(
+    fn combine<P: Clone, E, T: Id>(
         &self,
-        elements: &[Elements<T>],
+        elements: &[Elements<E>],
         start: &P,
-        combine: impl Fn(&P, &T) -> P,
+        combine: impl Fn(&P, &E) -> P,
         rows: usize,
-        column: &mut IdColumn,
-        mut id: impl FnMut(&P) -> u32,
+        column: &mut IdColumn<T>,
+        mut id: impl FnMut(&P) -> T,
         errors: &mut RowErrors<'_>,
     ) {
         let (mut prefixes, mut longer) = (Vec::new(), Vec::new());
@@ -226,8 +227,8 @@ impl ComboFeature {
 }
 
 /// The row of a joined text, which a hash or a vocabulary always gives.
-fn joined_row(rule: &IdRule, text: &[u8], counts: &mut FeatureCounts) -> u32 {
-    rule.row(text, |_| None, &mut counts.out_of_range).unwrap_or(0)
+fn joined_row<T: Id>(rule: &IdRule, text: &[u8], counts: &mut FeatureCounts) -> T {
+    rule.row(text, |_| None, &mut counts.out_of_range).unwrap_or_default()
 }
 
 /// The values of an input: those of row `i` are `items[offsets[i]..offsets[i + 1]]`.

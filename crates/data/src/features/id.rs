@@ -8,10 +8,10 @@
 use rankmill_kernels::ids::IdColumn;
 
 use super::fields::{RowErrors, Values, integer_fingerprints, truth};
-use super::ids::{IdRule, hashed, in_range, in_vocabulary, integer_in_vocabulary};
+use super::ids::{Id, IdRule, hashed, in_range, in_vocabulary, integer_in_vocabulary};
 use crate::batch::FeatureCounts;
 use crate::error::Rule;
-use crate::number::{parse_int32, write_float};
+use crate::number::write_float;
 
 /// An `IdFeature`, ready to run.
 #[derive(Clone, Debug)]
@@ -24,33 +24,40 @@ pub(crate) struct IdFeature {
 
 impl IdFeature {
     /// The ids of the live rows; `empty` is how many of them had an empty number.
-    pub(crate) fn transform(&self, values: Values<'_>, rows: usize, empty: u64, errors: &mut RowErrors<'_>) -> (IdColumn, FeatureCounts) {
-        let mut ids = Vec::with_capacity(rows);
+    pub(crate) fn transform<T: Id>(
+        &self,
+        values: Values<'_>,
+        rows: usize,
+        empty: u64,
+        errors: &mut RowErrors<'_>,
+    ) -> (IdColumn<T>, FeatureCounts) {
+        let mut ids: Vec<T> = Vec::with_capacity(rows);
         let mut counts = FeatureCounts { missing: empty, out_of_range: 0 };
         let outside = &mut counts.out_of_range;
         let mut text = Vec::new();
         match (&self.rule, values) {
             (IdRule::Hash { buckets }, Values::Integers(values, texts)) => {
-                // Table sizes fit `u32`, so buckets do.
-                ids.extend(integer_fingerprints(values, texts).map(|fingerprint| (fingerprint % buckets) as u32));
+                ids.extend(integer_fingerprints(values, texts).map(|fingerprint| T::of(fingerprint % buckets)));
             }
-            (IdRule::Hash { buckets }, Values::Booleans(values)) => ids.extend(values.iter().map(|&value| hashed(truth(value), *buckets))),
+            (IdRule::Hash { buckets }, Values::Booleans(values)) => {
+                ids.extend(values.iter().map(|&value| hashed::<T>(truth(value), *buckets)))
+            }
             (IdRule::Hash { buckets }, Values::Floats(values)) => ids.extend(values.iter().map(|&value| {
                 write_float(f64::from(value), self.precision, &mut text);
-                hashed(&text, *buckets)
+                hashed::<T>(&text, *buckets)
             })),
             (IdRule::Hash { buckets }, Values::Doubles(values)) => ids.extend(values.iter().map(|&value| {
                 write_float(value, self.precision, &mut text);
-                hashed(&text, *buckets)
+                hashed::<T>(&text, *buckets)
             })),
             (IdRule::Vocabulary { places }, Values::Integers(values, _)) => {
-                ids.extend(values.iter().map(|&value| integer_in_vocabulary(places, value, outside)));
+                ids.extend(values.iter().map(|&value| integer_in_vocabulary::<T>(places, value, outside)));
             }
             (IdRule::Vocabulary { places }, Values::Booleans(values)) => {
-                ids.extend(values.iter().map(|&value| in_vocabulary(places, truth(value), outside)));
+                ids.extend(values.iter().map(|&value| in_vocabulary::<T>(places, truth(value), outside)));
             }
             (IdRule::Number { buckets }, Values::Integers(values, _) | Values::Booleans(values)) if !values.contains(&-1) => {
-                ids.extend(values.iter().map(|&value| in_range(value, *buckets, outside)));
+                ids.extend(values.iter().map(|&value| in_range::<T>(value, *buckets, outside)));
             }
             (IdRule::Number { buckets }, Values::Integers(values, _) | Values::Booleans(values)) => {
                 return self.optional(values.iter(), rows, counts, |&value, counts| {
@@ -70,11 +77,11 @@ impl IdFeature {
                     if text.is_empty() {
                         return None;
                     }
-                    let Some(value) = parse_int32(text) else {
+                    let Some(value) = self.rule.integer(text) else {
                         errors.push(at, &self.input, text, Rule::NotInt32);
                         return None;
                     };
-                    (value != -1).then(|| in_range(i64::from(value), *buckets, &mut counts.out_of_range))
+                    (value != -1).then(|| in_range(value, *buckets, &mut counts.out_of_range))
                 });
             }
             (IdRule::Vocabulary { .. } | IdRule::Number { .. }, Values::Floats(_) | Values::Doubles(_)) => {
@@ -87,13 +94,13 @@ impl IdFeature {
 
     /// A column in which rows may have no id.
     #[inline]
-    fn optional<T>(
+    fn optional<V, T: Id>(
         &self,
-        values: impl Iterator<Item = T>,
+        values: impl Iterator<Item = V>,
         rows: usize,
         mut counts: FeatureCounts,
-        mut id: impl FnMut(T, &mut FeatureCounts) -> Option<u32>,
-    ) -> (IdColumn, FeatureCounts) {
+        mut id: impl FnMut(V, &mut FeatureCounts) -> Option<T>,
+    ) -> (IdColumn<T>, FeatureCounts) {
         let mut column = IdColumn { offsets: Vec::with_capacity(rows + 1), ids: Vec::with_capacity(rows), weights: None };
         column.offsets.push(0);
         for value in values {

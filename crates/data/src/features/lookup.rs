@@ -12,11 +12,10 @@ use rankmill_kernels::ids::IdColumn;
 use super::Feature;
 use super::build::{Built, Declaration, Problem, combiner, id_rule, is_float};
 use super::fields::{RowErrors, Values};
-use super::ids::IdRule;
+use super::ids::{Id, IdRule};
 use super::split::Separator;
 use crate::batch::FeatureCounts;
 use crate::error::{Rule, shown};
-use crate::number::parse_int32;
 
 /// A `LookupFeature`, ready to run.
 #[derive(Clone, Debug)]
@@ -45,7 +44,7 @@ pub(crate) fn build(declaration: &Declaration<'_>) -> Result<Built, Problem> {
     let most = usize::try_from(config.lookup_max_sel_elem_num()).ok().filter(|most| *most > 0);
     let feature = LookupFeature {
         input: config.input_names[1].clone(),
-        rule: id_rule(config)?,
+        rule: id_rule(declaration)?,
         separator: Separator::new(config.separator()),
         key_separator: Separator::new(config.kv_separator()),
         key_separator_shown: config.kv_separator().to_string(),
@@ -60,13 +59,13 @@ pub(crate) fn build(declaration: &Declaration<'_>) -> Result<Built, Problem> {
 
 impl LookupFeature {
     /// The ids of the live rows.
-    pub(crate) fn transform(
+    pub(crate) fn transform<T: Id>(
         &self,
         keys: Values<'_>,
         maps: Values<'_>,
         rows: usize,
         errors: &mut RowErrors<'_>,
-    ) -> (IdColumn, FeatureCounts) {
+    ) -> (IdColumn<T>, FeatureCounts) {
         let Values::Text(maps) = maps else { unreachable!("FeatureSet::new refuses maps that are no texts") };
         let mut column = IdColumn { offsets: Vec::with_capacity(rows + 1), ids: Vec::with_capacity(rows), weights: None };
         column.offsets.push(0);
@@ -98,10 +97,10 @@ impl LookupFeature {
                     counts.out_of_range += 1;
                     return;
                 }
-                let id = self.rule.row(parts[1], |value| parse_int32(value).map(i64::from), &mut counts.out_of_range);
+                let id = self.rule.row(parts[1], |value| self.rule.integer(value), &mut counts.out_of_range);
                 column.ids.push(id.unwrap_or_else(|| {
                     errors.push(at, &self.input, map, Rule::TagNotInteger { tag: shown(parts[1]) });
-                    0
+                    T::default()
                 }));
             });
             counts.missing += u64::from(column.ids.len() == before);

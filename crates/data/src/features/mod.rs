@@ -20,10 +20,12 @@ mod tag;
 mod vocabulary;
 
 use rankmill_config::proto::feature_config::FeatureType;
+use rankmill_kernels::ids::IdColumn;
 
 use crate::batch::{Column, FeatureCounts, FeatureKind};
 use build::Declaration;
 use fields::{RowErrors, Values};
+use ids::Id;
 
 pub use recipe::Recipe;
 pub use scoring::ScoringField;
@@ -40,6 +42,21 @@ pub(crate) enum Feature {
     Lookup(lookup::LookupFeature),
     Sequence(Box<sequence::SequenceFeature>),
     Expr(expr::ExprFeature),
+}
+
+/// What a feature makes of the rows of a batch.
+pub(crate) struct Made {
+    pub(crate) column: Column,
+    /// The keys that its ids number, if its table is dynamic.
+    pub(crate) keys: Vec<u64>,
+    pub(crate) counts: FeatureCounts,
+}
+
+impl Made {
+    fn ids<T: Id>((column, counts): (IdColumn<T>, FeatureCounts)) -> Made {
+        let (column, keys) = T::split(column);
+        Made { column: Column::Ids(column), keys, counts }
+    }
 }
 
 /// What a feature reads.
@@ -85,23 +102,25 @@ impl Feature {
         }
     }
 
-    /// The column of the live rows of a batch.
-    pub(crate) fn transform(&self, inputs: &Inputs<'_>, errors: &mut RowErrors<'_>) -> (Column, FeatureCounts) {
+    /// The column of the live rows of a batch; its ids are rows (`u32`), or keys (`u64`) of a dynamic table.
+    pub(crate) fn transform<T: Id>(&self, inputs: &Inputs<'_>, errors: &mut RowErrors<'_>) -> Made {
         let &Inputs { values, empty, rows } = inputs;
-        let ids = |(column, counts)| (Column::Ids(column), counts);
         match self {
-            Feature::Id(feature) => ids(feature.transform(values[0], rows, empty, errors)),
-            Feature::Tag(feature) => ids(feature.transform(values[0], values.get(1).copied(), rows, empty, errors)),
-            Feature::Raw(feature) => feature.transform(values[0], rows, empty, errors),
-            Feature::Combo(feature) => ids(feature.transform(values, rows, errors)),
-            Feature::Lookup(feature) => ids(feature.transform(values[0], values[1], rows, errors)),
+            Feature::Id(feature) => Made::ids::<T>(feature.transform(values[0], rows, empty, errors)),
+            Feature::Tag(feature) => Made::ids::<T>(feature.transform(values[0], values.get(1).copied(), rows, empty, errors)),
+            Feature::Raw(feature) => match feature.transform(values[0], rows, empty, errors) {
+                (Column::Ids(column), counts) => Made::ids((T::from_rows(column), counts)),
+                (column, counts) => Made { column, keys: Vec::new(), counts },
+            },
+            Feature::Combo(feature) => Made::ids::<T>(feature.transform(values, rows, errors)),
+            Feature::Lookup(feature) => Made::ids::<T>(feature.transform(values[0], values[1], rows, errors)),
             Feature::Sequence(feature) => {
-                let (column, counts) = feature.transform(values[0], rows, empty, errors);
-                (Column::Sequence(column), counts)
+                let (column, keys, counts) = feature.transform::<T>(values[0], rows, empty, errors);
+                Made { column: Column::Sequence(column), keys, counts }
             }
             Feature::Expr(feature) => {
                 let (column, counts) = feature.transform(values, rows, errors);
-                (Column::Dense(column), counts)
+                Made { column: Column::Dense(column), keys: Vec::new(), counts }
             }
         }
     }

@@ -12,11 +12,14 @@ use super::fields::{EmptyNumbers, Field, FieldDefault, Parsed};
 use super::formula::Formula;
 use super::set::{Label, OnError, PlannedFeature};
 use super::split::Separator;
-use crate::batch::{FeatureKind, FeatureSpec, SequenceSpec};
+use crate::batch::{DynamicSpec, FeatureKind, FeatureSpec, SequenceSpec};
 use crate::sources::fields_of_lists;
 
 /// The settings that name a feature by whose values rows are told apart.
 const KEY_SETTINGS: [&str; 4] = ["uid_field", "session_id_field", "session_name", "task_space_indicator_name"];
+
+/// The most ids of a dynamic table: rows are numbered with 32 bits, and one is that of all other ids.
+const MOST_KEYS: u64 = u32::MAX as u64 - 1;
 
 /// How the groups use a feature.
 #[derive(Clone, Debug, Default)]
@@ -170,12 +173,14 @@ impl Planner<'_> {
         if inputs.len() != feature.config.input_names.len() {
             return;
         }
+        let dynamic = self.dynamic(feature);
         let declaration = Declaration {
             name: &feature.name,
             config: &feature.config,
             inputs: inputs.iter().map(|&input| self.fields[input].kind).collect(),
             deep: usage.deep,
             wide: usage.wide,
+            dynamic,
         };
         let Built { feature: built, combiner, table_suffix } = match super::build(&declaration) {
             Ok(built) => built,
@@ -191,12 +196,22 @@ impl Planner<'_> {
         };
         let kind = built.kind();
         let embedding_dim = feature.config.embedding_dim() as usize;
-        if usage.deep && embedding_dim == 0 && matches!(kind, FeatureKind::Ids { .. } | FeatureKind::IdSequence { .. }) {
+        let has_ids = matches!(kind, FeatureKind::Ids { .. } | FeatureKind::IdSequence { .. });
+        if usage.deep && embedding_dim == 0 && has_ids {
             self.problem(path, format!("feature `{}`: needs an embedding_dim above 0 in a deep group", feature.name));
             return;
         }
         let shares = |other: &&Declared<'_>| other.config.embedding_name == feature.config.embedding_name;
         let is_shared = feature.config.embedding_name.is_some() && declared.iter().filter(shares).count() > 1;
+        let dynamic = dynamic.filter(|_| has_ids);
+        let same_table = |other: &&FeatureSpec| other.embedding_name == feature.config.embedding_name;
+        if let Some(other) = set.specs.iter().find(same_table).filter(|_| is_shared)
+            && has_ids
+            && other.dynamic != dynamic
+        {
+            let message = format!("feature `{}` shares its table with `{}`; both must have the same ev_params", feature.name, other.name);
+            self.problem(&format!("{path}.embedding_name"), message);
+        }
         set.specs.push(FeatureSpec {
             name: feature.name.clone(),
             path: path.clone(),
@@ -208,10 +223,33 @@ impl Planner<'_> {
             initializer: feature.config.initializer.clone(),
             sequence: matches!(kind, FeatureKind::IdSequence { .. } | FeatureKind::DenseSequence { .. }).then(|| SequenceSpec {
                 max_seq_len: feature.config.max_seq_len.map(|length| length as usize),
+                length: matches!(kind, FeatureKind::IdSequence { weighted: true, .. } | FeatureKind::DenseSequence { .. })
+                    .then_some(feature.config.sequence_length() as usize),
                 combiner: feature.config.sequence_combiner.clone(),
             }),
+            dynamic,
         });
         set.features.push(PlannedFeature { feature: built, inputs });
+    }
+
+    /// The `ev_params` of a feature, or else those of the model.
+    fn dynamic(&mut self, feature: &Declared<'_>) -> Option<DynamicSpec> {
+        let model = self.pipeline.proto.model_config.as_ref();
+        let (config, path) = match (&feature.config.ev_params, model.and_then(|model| model.ev_params.as_ref())) {
+            (Some(own), _) => (own, format!("{}.ev_params", feature.path)),
+            (None, Some(all)) => (all, "model_config.ev_params".to_owned()),
+            (None, None) => return None,
+        };
+        let max_capacity = config.max_capacity();
+        if max_capacity == 0 || max_capacity > MOST_KEYS {
+            let message = format!("is {max_capacity}; a dynamic table has room for 1 to {MOST_KEYS} ids");
+            let problem = self.pipeline.error(&format!("{path}.max_capacity"), message);
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
+        let steps_to_live = Some(config.steps_to_live()).filter(|steps| *steps > 0);
+        Some(DynamicSpec { filter_freq: config.filter_freq(), steps_to_live, max_capacity })
     }
 
     fn add_labels(&mut self, data: &proto::DatasetConfig, set: &mut FeatureSet) {

@@ -21,7 +21,7 @@ use rankmill_kernels::ids::IdColumn;
 use super::Feature;
 use super::build::{Built, Declaration, Problem, boundaries, combiner, id_rule, is_float};
 use super::fields::{RowErrors, Values};
-use super::ids::IdRule;
+use super::ids::{Id, IdRule};
 use super::raw::bucket;
 use super::split::{PositionSeparator, Separator};
 use super::tag::{for_each_text, with_weights};
@@ -73,7 +73,7 @@ pub(crate) fn build(declaration: &Declaration<'_>) -> Result<Built, Problem> {
     };
     let combiner = combiner(declaration)?;
     let (element, table_suffix) = match config.sub_feature_type() {
-        FeatureType::IdFeature => (Element::Ids(id_rule(config)?), format!("{name}_embedding")),
+        FeatureType::IdFeature => (Element::Ids(id_rule(declaration)?), format!("{name}_embedding")),
         FeatureType::RawFeature => numbers(declaration, values.is_some(), combiner)?,
         other => {
             let message = format!("a position is an IdFeature or a RawFeature, not {}", other.as_str_name());
@@ -129,25 +129,40 @@ impl SequenceFeature {
         }
     }
 
-    /// The sequences of the live rows; `empty` is how many of them had an empty number.
-    pub(crate) fn transform(
+    /// The sequences of the live rows and the keys of a dynamic table; `empty` is how many of them had an empty number.
+    pub(crate) fn transform<T: Id>(
         &self,
         values: Values<'_>,
         rows: usize,
         empty: u64,
         errors: &mut RowErrors<'_>,
-    ) -> (SequenceColumn, FeatureCounts) {
+    ) -> (SequenceColumn, Vec<u64>, FeatureCounts) {
         let mut counts = FeatureCounts { missing: empty, out_of_range: 0 };
-        let column = match &self.element {
-            Element::Numbers { width, length, output } => self.numbers(values, rows, (*width, *length), *output, &mut counts, errors),
-            _ => self.ids(values, rows, &mut counts, errors),
+        let (column, keys) = match &self.element {
+            Element::Numbers { width, length, output } => {
+                let column = self.numbers(values, rows, (*width, *length), *output, &mut counts, errors);
+                match column.positions {
+                    Positions::Ids(ids) => {
+                        let (ids, keys) = T::split(T::from_rows(ids));
+                        (SequenceColumn { positions: Positions::Ids(ids), ..column }, keys)
+                    }
+                    Positions::Dense(_) => (column, Vec::new()),
+                }
+            }
+            _ => self.ids::<T>(values, rows, &mut counts, errors),
         };
-        (column, counts)
+        (column, keys, counts)
     }
 
     /// A value or several at each position, as rows of a table.
-    fn ids(&self, values: Values<'_>, rows: usize, counts: &mut FeatureCounts, errors: &mut RowErrors<'_>) -> SequenceColumn {
-        let mut column = Growing::new(rows);
+    fn ids<T: Id>(
+        &self,
+        values: Values<'_>,
+        rows: usize,
+        counts: &mut FeatureCounts,
+        errors: &mut RowErrors<'_>,
+    ) -> (SequenceColumn, Vec<u64>) {
+        let mut column = Growing::<T>::new(rows);
         for_each_text(values, &mut Vec::new(), |at, text| {
             counts.missing += u64::from(text.is_empty());
             if text.is_empty() && !self.takes_empty_text() {
@@ -175,7 +190,7 @@ impl SequenceFeature {
     }
 
     /// The table row of a value.
-    fn id(&self, value: &[u8], counts: &mut FeatureCounts) -> Result<u32, Rule> {
+    fn id<T: Id>(&self, value: &[u8], counts: &mut FeatureCounts) -> Result<T, Rule> {
         match &self.element {
             Element::Ids(rule) => {
                 rule.row(value, parse_int64, &mut counts.out_of_range).ok_or_else(|| Rule::PositionNotInteger { value: shown(value) })
@@ -183,7 +198,7 @@ impl SequenceFeature {
             Element::Bucket { range, boundaries } => {
                 let number = parse_float32(value).ok_or_else(|| Rule::ElementNotNumber { number: shown(value) })?;
                 let number = range.map_or(number, |(low, span)| (number - low) / span);
-                Ok(bucket(boundaries, number))
+                Ok(T::of(u64::from(bucket(boundaries, number))))
             }
             Element::Numbers { .. } => unreachable!("sequences of numbers have no ids"),
         }
@@ -252,15 +267,15 @@ impl SequenceFeature {
 }
 
 /// A column while it grows.
-struct Growing {
+struct Growing<T> {
     rows: Vec<u32>,
     positions: Vec<u32>,
-    ids: Vec<u32>,
+    ids: Vec<T>,
     longest: usize,
 }
 
-impl Growing {
-    fn new(rows: usize) -> Growing {
+impl<T: Id> Growing<T> {
+    fn new(rows: usize) -> Growing<T> {
         let (mut of_rows, mut positions) = (Vec::with_capacity(rows + 1), Vec::with_capacity(8 * rows + 1));
         of_rows.push(0);
         positions.push(0);
@@ -281,8 +296,8 @@ impl Growing {
         self.rows.push(self.positions.len() as u32 - 1);
     }
 
-    fn finish(self) -> SequenceColumn {
-        let ids = IdColumn { offsets: self.positions, ids: self.ids, weights: None };
-        SequenceColumn { offsets: self.rows, longest: self.longest, positions: Positions::Ids(ids) }
+    fn finish(self) -> (SequenceColumn, Vec<u64>) {
+        let (ids, keys) = T::split(IdColumn { offsets: self.positions, ids: self.ids, weights: None });
+        (SequenceColumn { offsets: self.rows, longest: self.longest, positions: Positions::Ids(ids) }, keys)
     }
 }

@@ -7,11 +7,11 @@
 use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_kernels::fingerprint::{Decimal, fingerprint64};
 
-use super::Inputs;
 use super::fields::{Field, LiveRows, Parsed, RowErrors, Values, integer_fingerprints};
 use super::formula::Formula;
 use super::plan;
 use super::split::Separator;
+use super::{Inputs, Made};
 use crate::batch::{FeatureBatch, FeatureSpec, KeptColumn, Observed};
 use crate::error::{DataError, Rule, shown};
 use crate::number::parse_float32;
@@ -161,14 +161,22 @@ impl FeatureSet {
         }
         let values = |field: usize| self.parsed[field].values(&self.fields[field], rows, live);
         let mut columns = Vec::with_capacity(self.features.len());
+        let has_dynamic_tables = self.specs.iter().any(|spec| spec.dynamic.is_some());
+        let mut table_keys = Vec::new();
         let mut observed = Observed::default();
         let mut of_inputs = Vec::new();
-        for PlannedFeature { feature, inputs } in &self.features {
+        for (PlannedFeature { feature, inputs }, spec) in self.features.iter().zip(&self.specs) {
             of_inputs.clear();
             of_inputs.extend(inputs.iter().map(|&input| values(input)));
             let inputs = Inputs { values: &of_inputs, empty: self.parsed[inputs[0]].empty, rows: live.len() };
-            let (column, counts) = feature.transform(&inputs, errors);
+            let Made { column, keys, counts } = match spec.dynamic {
+                None => feature.transform::<u32>(&inputs, errors),
+                Some(_) => feature.transform::<u64>(&inputs, errors),
+            };
             columns.push(column);
+            if has_dynamic_tables {
+                table_keys.push(keys);
+            }
             observed.features.push(counts);
         }
         let mut labels: Vec<Vec<f32>> = Vec::with_capacity(self.labels.len() + self.computed_labels.len());
@@ -190,7 +198,7 @@ impl FeatureSet {
         let sample_weights = self.sample_weight.map(weight);
         let keys = self.keys.iter().map(|&field| keys(values(field))).collect();
         let kept = self.kept.iter().map(|&field| keep(&self.fields[field], rows, live)).collect();
-        FeatureBatch { rows: live.len(), columns, labels, sample_weights, keys, kept, observed }
+        FeatureBatch { rows: live.len(), columns, table_keys, labels, sample_weights, keys, kept, observed }
     }
 
     /// A label or weight as f32; strings are read as `tf.string_to_number` does (EasyRec behaviour 3).

@@ -9,11 +9,11 @@
 use rankmill_kernels::ids::IdColumn;
 
 use super::fields::{RowErrors, Values};
-use super::ids::{IdRule, hashed};
+use super::ids::{Id, IdRule, hashed};
 use super::split::Separator;
 use crate::batch::{Combiner, FeatureCounts};
 use crate::error::{Rule, shown};
-use crate::number::{parse_float32, parse_int32};
+use crate::number::parse_float32;
 
 /// A `TagFeature`, ready to run.
 #[derive(Clone, Debug)]
@@ -44,14 +44,14 @@ impl TagFeature {
     }
 
     /// The ids of the live rows. `weights` is the second input; `empty` is how many rows had an empty number in the first.
-    pub(crate) fn transform(
+    pub(crate) fn transform<T: Id>(
         &self,
         values: Values<'_>,
         weights: Option<Values<'_>>,
         rows: usize,
         empty: u64,
         errors: &mut RowErrors<'_>,
-    ) -> (IdColumn, FeatureCounts) {
+    ) -> (IdColumn<T>, FeatureCounts) {
         let mut tags = Tags {
             feature: self,
             column: IdColumn { offsets: Vec::with_capacity(rows + 1), ids: Vec::with_capacity(2 * rows), weights: None },
@@ -82,14 +82,14 @@ pub(crate) fn for_each_text(values: Values<'_>, decimal: &mut Vec<u8>, mut take:
 }
 
 /// The column while it grows.
-struct Tags<'a> {
+struct Tags<'a, T> {
     feature: &'a TagFeature,
-    column: IdColumn,
+    column: IdColumn<T>,
     weights: Vec<f32>,
     counts: FeatureCounts,
 }
 
-impl Tags<'_> {
+impl<T: Id> Tags<'_, T> {
     /// Adds the tags of one row.
     #[inline]
     fn row(&mut self, at: usize, text: &[u8], errors: &mut RowErrors<'_>) {
@@ -122,10 +122,10 @@ impl Tags<'_> {
             self.weights.push(weight_value);
             key = before;
         }
-        let id = feature.rule.row(key, |tag| parse_int32(tag).map(i64::from), &mut self.counts.out_of_range);
+        let id = feature.rule.row(key, |tag| feature.rule.integer(tag), &mut self.counts.out_of_range);
         self.column.ids.push(id.unwrap_or_else(|| {
             errors.push(at, &feature.input, text, Rule::TagNotInteger { tag: shown(key) });
-            0
+            T::default()
         }));
     }
 
@@ -170,7 +170,7 @@ impl Tags<'_> {
         }
     }
 
-    fn finish(self) -> (IdColumn, FeatureCounts) {
+    fn finish(self) -> (IdColumn<T>, FeatureCounts) {
         let Tags { feature, mut column, weights, counts } = self;
         if matches!(feature.weights, Weights::None) {
             return (column, counts);
@@ -183,7 +183,7 @@ impl Tags<'_> {
 }
 
 /// Adds weights to a column. Combiners other than sum lose the ids whose weight is not above 0 (EasyRec behaviour 13).
-pub(crate) fn with_weights(mut column: IdColumn, mut weights: Vec<f32>, combiner: Combiner) -> IdColumn {
+pub(crate) fn with_weights<T: Copy>(mut column: IdColumn<T>, mut weights: Vec<f32>, combiner: Combiner) -> IdColumn<T> {
     if combiner != Combiner::Sum && !weights.iter().all(|&weight| weight > 0.0) {
         let mut kept = 0;
         let mut start = column.offsets[0] as usize;

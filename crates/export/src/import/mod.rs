@@ -35,6 +35,12 @@ pub enum ImportError {
         /// Each variable of the model that has no values.
         mismatches: Vec<Mismatch>,
     },
+    /// A dynamic table, whose rows say nothing without their keys.
+    #[error("`{name}` has ev_params; the variables of dynamic tables can't be imported, since the files hold no keys of their rows")]
+    DynamicTable {
+        /// The feature, or the shared table.
+        name: String,
+    },
     /// There is something already where the model is to be.
     #[error("{}: exists already", path.display())]
     Exists {
@@ -94,6 +100,9 @@ pub fn import(pipeline: &Pipeline, variables: Vec<Variable>, directory: &Path, g
     }
     let features = FeatureSet::new(pipeline)?;
     let model = Model::build(pipeline, &features, Purpose::Prediction)?;
+    if let Some(table) = model.dynamic.first() {
+        return Err(ImportError::DynamicTable { name: table.name.clone() });
+    }
     let (parameters, ignored) = matched(&model.graph, variables)?;
     let manifest = Manifest::new(global_step, &[], GoldenRows::default());
     write_aside(directory, |aside| write_bundle(aside, pipeline, &parameters, &manifest))?;
@@ -123,7 +132,7 @@ fn matched(graph: &Graph, variables: Vec<Variable>) -> Result<(Parameters, Vec<S
         }
     }
     let others = others.into_iter().map(|variable| variable.name).collect();
-    if mismatches.is_empty() { Ok((Parameters { entries }, others)) } else { Err(ImportError::Mismatch { mismatches }) }
+    if mismatches.is_empty() { Ok((Parameters { entries, keys: Vec::new() }, others)) } else { Err(ImportError::Mismatch { mismatches }) }
 }
 
 /// Which of the file's variables may be meant: one of a similar name, or else the only one of that shape with the same last word.

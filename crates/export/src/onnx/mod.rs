@@ -36,6 +36,14 @@ pub enum ExportError {
     /// Operations without a form in ONNX.
     #[error(transparent)]
     NoForms(#[from] NoForms),
+    /// A table in which rows are looked up by key.
+    #[error(
+        "`{name}` has ev_params: rows of a dynamic table are found by key, for which ONNX has no operation; use a bundle, or train with hash_bucket_size alone"
+    )]
+    DynamicTable {
+        /// The feature, or the shared table.
+        name: String,
+    },
     /// The variables are not those of the model.
     #[error(transparent)]
     Parameters(#[from] rankmill_model::ParameterError),
@@ -80,6 +88,9 @@ pub struct Exported {
 /// If an operation has no form in ONNX, or the file system refuses; a file that was there before is then untouched.
 pub fn export(predictor: &Predictor, path: &Path, weights: Weights) -> Result<Exported, ExportError> {
     let model = predictor.model();
+    if let Some(table) = model.dynamic.first() {
+        return Err(ExportError::DynamicTable { name: table.name.clone() });
+    }
     let graph = onnx_graph(predictor)?;
     let places = predictor.parameters().places(&model.graph)?;
     let inline = weights == Weights::WherePossible && bytes(&graph, predictor.parameters(), &places) <= MOST_INLINE;

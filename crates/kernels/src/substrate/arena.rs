@@ -62,7 +62,7 @@ pub struct Arena {
 }
 
 /// Axes are given room for multiples of this, so that buffers need not grow at every longer sequence.
-const LENGTH_UNIT: usize = 8;
+pub const LENGTH_UNIT: usize = 8;
 
 impl Arena {
     /// Allocates the buffers for batches of up to so many rows and axes of up to such lengths; they grow when a larger batch comes.

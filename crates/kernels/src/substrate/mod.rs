@@ -30,7 +30,7 @@ mod stages;
 use std::ops::Range;
 
 use crate::view::{MatMut, MatRef};
-pub use arena::{Arena, Part};
+pub use arena::{Arena, LENGTH_UNIT, Part};
 use stages::Stage;
 
 /// Rows of a block: sums over rows are formed for each block, then combined in order.

@@ -287,6 +287,17 @@ impl Scope<'_> {
         Ok(value)
     }
 
+    /// The table `name` of this scope, which gets rows `[width]` as keys come: first one of zeros, then others that start as
+    /// `initializer` says. A second call gives the same table.
+    ///
+    /// # Errors
+    /// If it exists with another shape.
+    pub fn growing_table(&mut self, name: &str, width: usize, initializer: Initializer, keys: &str) -> Result<Value, GraphError> {
+        let index = self.declare(name, &[1, width], initializer.clone(), true)?;
+        self.builder.graph.let_grow(index, keys);
+        self.parameter(name, &[1, width], initializer)
+    }
+
     /// `x·kernel (+ bias)`: variables `name/kernel [K, N]`, `name/bias [N]`.
     ///
     /// # Errors
