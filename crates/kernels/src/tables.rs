@@ -75,7 +75,7 @@ impl TableFormat {
     /// Packs the rows of a matrix with `width` columns.
     pub fn pack_rows(self, values: &[f32], width: usize) -> Vec<f32> {
         let words = self.words(width);
-        let mut packed = crate::pages::filled(values.len() / width * words, 0.0);
+        let mut packed = crate::pages::zeros(values.len() / width * words);
         for (row, words) in values.chunks_exact(width).zip(packed.chunks_exact_mut(words)) {
             self.pack(row, words);
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rankmill_config::{Edits, Pipeline};
 use rankmill_data::{FeatureSet, FieldRows};
+use rankmill_kernels::pool::Pool;
 use rankmill_model::bundle::{GoldenRows, Manifest, write_bundle};
 use rankmill_model::{ConcurrentPredictor, Model, OutputValues, Parameters, Part, Purpose, Sharing};
 
@@ -110,7 +111,7 @@ fn load(folder: &Path, model: &str, sharing: Sharing) -> ConcurrentPredictor {
     let pipeline = Pipeline::parse("test.config", &format!("{DATA}{model}"), &Edits::default()).expect("a config");
     let features = FeatureSet::new(&pipeline).expect("features");
     let graph = Model::build(&pipeline, &features, Purpose::Prediction).expect("a model");
-    let mut parameters = Parameters::initialise(&graph.graph, &graph.initializers, 7);
+    let mut parameters = Parameters::initialise(&graph.graph, &graph.initializers, 7, &Pool::new(1).expect("a thread"));
     let mut number = 1_u32;
     for value in parameters.entries.iter_mut().flat_map(|entry| &mut entry.values) {
         number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
