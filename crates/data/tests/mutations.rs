@@ -152,6 +152,12 @@ fn parquet() {
 }
 
 #[test]
+fn what_fuzzing_found() {
+    // The length of a run has more than 64 bits, which the Parquet library shifts too far.
+    read(&config("input_type: ParquetInput"), &fixture("found/long_run.parquet"));
+}
+
+#[test]
 fn configs() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/masknet_on_movielens.config");
     let example = std::fs::read(example).expect("the example");
