@@ -11,7 +11,7 @@ use rankmill_data::Rejected;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 
-use crate::commands::{calibrate, check, data, demo, eval, export, import, predict, serve, train};
+use crate::commands::{calibrate, check, compare, data, demo, eval, explain, export, import, predict, select, serve, train};
 use crate::output::Level;
 
 /// Train, evaluate and apply click-through-rate ranking models from one config file.
@@ -49,6 +49,9 @@ pub(crate) enum Command {
     Eval(eval::EvalArgs),
     Calibrate(calibrate::CalibrateArgs),
     Predict(predict::PredictArgs),
+    Compare(compare::CompareArgs),
+    Explain(explain::ExplainArgs),
+    Select(select::SelectArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
     Serve(serve::ServeArgs),

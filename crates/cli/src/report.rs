@@ -54,6 +54,9 @@ pub(crate) struct RunReport {
     pub(crate) steps: u64,
     /// Where the model is.
     pub(crate) model: String,
+    /// Where the last export is, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) export: Option<String>,
     /// What was skipped, clipped or out of range.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) remarks: Vec<String>,
@@ -75,6 +78,7 @@ impl fmt::Display for RunReport {
             table.row([format!("{name} time"), units::duration(span)]);
         }
         write!(f, "{table}model: {}", self.model)?;
+        self.export.iter().try_for_each(|export| write!(f, "\nexport: {export}"))?;
         self.remarks.iter().try_for_each(|remark| write!(f, "\nnote: {remark}"))?;
         if !self.profile.is_empty() {
             write!(f, "\n\n{}", profile_table(&self.profile))?;
@@ -94,6 +98,7 @@ mod tests {
             seconds: Metrics::from([("train", 12.0), ("eval", 0.5)]),
             steps: 650,
             model: "out/model.ckpt-650".to_owned(),
+            export: Some("out/export/best/600".to_owned()),
             remarks: vec!["3 rows skipped".to_owned()],
             profile: Vec::new(),
         }
@@ -102,13 +107,13 @@ mod tests {
     #[test]
     fn as_a_table() {
         let expected = "auc         0.865900\ngauc             NaN\nrows          73,902\nsteps            650\n\
-                        train time      12 s\neval time     0.50 s\nmodel: out/model.ckpt-650\nnote: 3 rows skipped";
+                        train time      12 s\neval time     0.50 s\nmodel: out/model.ckpt-650\nexport: out/export/best/600\nnote: 3 rows skipped";
         assert_eq!(report().to_string(), expected);
     }
 
     #[test]
     fn as_json() {
-        let expected = r#"{"metrics":{"auc":0.8659,"gauc":null},"rows":73902,"seconds":{"train":12.0,"eval":0.5},"steps":650,"model":"out/model.ckpt-650","remarks":["3 rows skipped"]}"#;
+        let expected = r#"{"metrics":{"auc":0.8659,"gauc":null},"rows":73902,"seconds":{"train":12.0,"eval":0.5},"steps":650,"model":"out/model.ckpt-650","export":"out/export/best/600","remarks":["3 rows skipped"]}"#;
         assert_eq!(serde_json::to_string(&report()).unwrap(), expected);
     }
 }

@@ -74,13 +74,13 @@ fn found(text: &str) -> String {
 }
 
 /// Replacement, place of the setting, and a part of its effect.
-const IDLE: [(&str, &str, &str, &str); 21] = [
-    ("num_steps: 100", "num_steps: 100 save_checkpoints_secs: 60", "7:41", "every `save_checkpoints_steps` steps"),
-    ("num_steps: 100", "num_steps: 100 dead_line: '20260101'", "7:29", "ends after its steps"),
+const IDLE: [(&str, &str, &str, &str); 26] = [
+    ("num_steps: 100", "num_steps: 100 force_restore_shape_compatible: true", "7:50", "`fine_tune_checkpoint`"),
+    ("num_steps: 100", "num_steps: 100 fine_tune_ckpt_var_map: 'names'", "7:42", "`fine_tune_checkpoint`"),
     ("num_steps: 100", "num_steps: 100 train_distribute: PSStrategy", "7:36", "TensorFlow's machinery"),
     ("num_steps: 100", "num_steps: 100 incr_save_config { }", "7:18", "TensorFlow's machinery"),
     ("use_moving_average: False", "moving_average_decay: 0.5", "12:27", "`use_moving_average` needs it"),
-    ("eval_config {", "eval_config { eval_online: true", "16:28", "`--eval-every`"),
+    ("eval_config {", "eval_config { save_graph: true", "16:27", "TensorFlow's graph"),
     ("eval_config {", "eval_config { eval_interval_secs: 60", "16:35", "`--eval-every`"),
     ("batch_size: 64;", "batch_size: 64 selected_cols: '1,2'", "22:33", "`input_fields`"),
     ("batch_size: 64;", "batch_size: 64 selected_col_types: 'a,b'", "22:38", "`input_fields`"),
@@ -93,8 +93,13 @@ const IDLE: [(&str, &str, &str, &str); 21] = [
     ("input_name: 'tags'", "input_name: 'tags' ignore_val: 'none'", "30:49", "like any other"),
     ("input_name: 'tags'", "input_name: 'tags' user_define_fn: 'tf.math.log1p'", "30:53", "label fields only"),
     ("mlp { hidden", "mlp { add_to_outputs: true hidden", "50:93", "hidden layers"),
-    ("model_params { }", "model_params { } restore_filters: ['a', 'b']", "66:38", "restored"),
-    ("model_params { }\n}", "model_params { }\n}\nexport_config { multi_placeholder: true }", "68:1", "export"),
+    ("model_params { }", "model_params { } restore_filters: ['a', 'b']", "66:38", "`fine_tune_checkpoint`"),
+    ("model_params { }\n}", "model_params { }\n}\nexport_config { multi_placeholder: false }", "68:36", "SavedModel"),
+    ("model_params { }\n}", "model_params { }\n}\nexport_config { multi_value_fields { } }", "68:17", "SavedModel"),
+    ("model_params { }\n}", "model_params { }\n}\nexport_config { best_exporter_metric: 'gauc' }", "68:39", "`enable_early_stop`"),
+    ("model_params { }\n}", "model_params { }\n}\nexport_config { exporter_type: 'final' exports_to_keep: 3 }", "68:57", "`latest`"),
+    ("model_params { }\n}", "model_params { }\n}\nexport_config { max_check_steps: 50 }", "68:34", "`enable_early_stop: true`"),
+    ("model_params { }\n}", "model_params { }\n}\nexport_config { asset_files: 'fg.json' }", "68:30", "`exporter_type`"),
     ("eval_config {", "eval_config { max_evals: 3", "16:26", "`--eval-every`"),
 ];
 
@@ -158,7 +163,8 @@ fn a_setting_at_its_default_is_not_worth_a_word() {
         .replacen("num_steps: 100", "num_steps: 100 sync_replicas: true fine_tune_checkpoint: '' dead_line: ''", 1)
         .replacen("eval_config {", "eval_config { eval_interval_secs: 300 eval_online: false", 1)
         .replacen("batch_size: 64;", "batch_size: 64 eval_batch_size: 4096 selected_cols: ''", 1)
-        .replacen("mlp { hidden", "mlp { add_to_outputs: false hidden", 1);
+        .replacen("mlp { hidden", "mlp { add_to_outputs: false hidden", 1)
+        .replacen("model_params { }\n}", "model_params { }\n}\nexport_config { multi_placeholder: true exports_to_keep: 1 }", 1);
     assert_eq!(found(&defaults), "");
 }
 

@@ -1,6 +1,6 @@
 //! Symbolic differentiation: the gradient of a scalar, as more graph.
 
-use crate::graph::{Graph, GraphError, Value};
+use crate::graph::{Graph, GraphError, Node, Value};
 use crate::op::{Execution, Op};
 use crate::ops::fill::Fill;
 use crate::ops::lookup::Lookup;
@@ -67,11 +67,56 @@ pub fn differentiate(graph: &mut Graph, loss: Value) -> Result<Gradients, GraphE
             _ => graph.nodes[i].inputs.iter().any(|input| wanted[input.0]),
         };
     }
-    let mut upstream: Vec<Vec<Value>> = vec![Vec::new(); count];
-    let shape = graph.shape(loss).clone();
-    let one = graph.add(Fill { shape, value: 1.0 }, &[])?;
-    upstream[loss.0].push(one);
     let mut gradients = Gradients::default();
+    propagate(graph, loss, wanted, |backward, node, output, total| {
+        if let Execution::Parameter(index) = node.op.execution() {
+            gradients.dense.push((index, total));
+            return Ok(true);
+        }
+        if backward.graph.op_as::<Lookup>(output).is_none() {
+            return Ok(false);
+        }
+        let Execution::Parameter(parameter) = backward.graph.execution(node.inputs[0]) else {
+            return Err(GraphError::NoGradient { op: node.op.name() });
+        };
+        gradients.tables.push(TableGradient { parameter, lookup: output, upstream: total });
+        Ok(true)
+    })?;
+    gradients.dense = merged(graph, gradients.dense)?;
+    gradients.tables.sort_by_key(|table| table.lookup);
+    Ok(gradients)
+}
+
+/// Extends `graph` by the gradients of the scalar `sum` with respect to tensors of it, none of which depends on another; `None` for those
+/// that it does not depend on. Of a sum over rows that do not depend on each other a row's gradient is that of its own term.
+///
+/// # Errors
+/// If an operation on the way has no gradient.
+pub fn gradients_of(graph: &mut Graph, sum: Value, tensors: &[Value]) -> Result<Vec<Option<Value>>, GraphError> {
+    let mut wanted = vec![false; sum.0 + 1];
+    for i in 0..wanted.len() {
+        wanted[i] = tensors.contains(&Value(i)) || graph.nodes[i].inputs.iter().any(|input| wanted[input.0]);
+    }
+    let mut gradients = vec![None; tensors.len()];
+    propagate(graph, sum, wanted, |_, _, output, total| {
+        let places = tensors.iter().zip(&mut gradients).filter(|(tensor, _)| **tensor == output);
+        Ok(places.map(|(_, gradient)| *gradient = Some(total)).count() > 0)
+    })?;
+    Ok(gradients)
+}
+
+/// Goes back from a scalar through all wanted nodes; `take` is given each one's gradient and tells whether the way ends there.
+fn propagate(
+    graph: &mut Graph,
+    scalar: Value,
+    wanted: Vec<bool>,
+    mut take: impl FnMut(&mut Backward<'_>, &Node, Value, Value) -> Result<bool, GraphError>,
+) -> Result<(), GraphError> {
+    let count = scalar.0 + 1;
+    let mut upstream: Vec<Vec<Value>> = vec![Vec::new(); count];
+    let shape = graph.shape(scalar).clone();
+    let one = graph.add(Fill { shape, value: 1.0 }, &[])?;
+    upstream[scalar.0].push(one);
     let mut backward = Backward { graph, wanted };
     for i in (0..count).rev() {
         let output = Value(i);
@@ -85,15 +130,7 @@ pub fn differentiate(graph: &mut Graph, loss: Value) -> Result<Gradients, GraphE
             [only] => *only,
             _ => backward.add(Sum, &terms)?,
         };
-        if let Execution::Parameter(index) = node.op.execution() {
-            gradients.dense.push((index, total));
-            continue;
-        }
-        if backward.graph.op_as::<Lookup>(output).is_some() {
-            let Execution::Parameter(parameter) = backward.graph.execution(node.inputs[0]) else {
-                return Err(GraphError::NoGradient { op: node.op.name() });
-            };
-            gradients.tables.push(TableGradient { parameter, lookup: output, upstream: total });
+        if take(&mut backward, &node, output, total)? {
             continue;
         }
         let inputs = node.op.gradient(&mut backward, &node.inputs, output, total)?;
@@ -105,9 +142,7 @@ pub fn differentiate(graph: &mut Graph, loss: Value) -> Result<Gradients, GraphE
             }
         }
     }
-    gradients.dense = merged(graph, gradients.dense)?;
-    gradients.tables.sort_by_key(|table| table.lookup);
-    Ok(gradients)
+    Ok(())
 }
 
 /// The gradients by parameter; those of a parameter with several nodes are added up.

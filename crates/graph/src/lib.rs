@@ -32,7 +32,7 @@ mod profile;
 mod shape;
 mod share;
 
-pub use differentiate::{Backward, Gradients, TableGradient, differentiate};
+pub use differentiate::{Backward, Gradients, TableGradient, differentiate, gradients_of};
 pub use execute::{Executor, Feed, Operations, Weights};
 pub use graph::{Graph, GraphError, Node, ParameterSlot, Value};
 pub use op::{Context, Cost, Execution, InputGradients, Op};

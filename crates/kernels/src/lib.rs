@@ -12,6 +12,7 @@ pub mod gemm;
 pub mod ids;
 pub mod normal;
 pub mod pages;
+pub mod pairs;
 pub mod pool;
 pub mod reduce;
 pub mod rows;

@@ -5,7 +5,6 @@
 //! to the nearest, ties to even. In `int8`: first the scale `s = max|x| / 127` as an `f32`, then `W = ⌈D / 4⌉` words; byte `j` of word `i` is
 //! `round(x / s)` of number `j·W + i`. Parts of a row lie one after the other, so that unpacking runs along words and not across them.
 
-
 /// The form of a packed table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableFormat {

@@ -14,6 +14,8 @@ use rankmill_nn::layers::Tensors;
 use rankmill_nn::layers::scope::Builder;
 
 use crate::dynamic::keys_name;
+use crate::explain::Explaining;
+use crate::feature_dropout::{FeatureDropout, drop_features, split};
 use crate::feed::{Slot, Slots};
 use crate::feed_sequences::FeedPlan;
 
@@ -28,6 +30,10 @@ pub(crate) struct Groups<'a> {
     pub(crate) tensors: Vec<(String, Value)>,
     /// What the graph reads of the sequences of a batch.
     pub(crate) feed: FeedPlan,
+    /// The learnt dropouts of the groups, and the loss of each.
+    pub(crate) dropouts: Vec<(FeatureDropout, Value)>,
+    /// The features of all groups, where scores are to be explained.
+    pub(crate) explaining: Option<Explaining>,
 }
 
 /// The columns of a group, before any normalisation.
@@ -50,7 +56,7 @@ pub(crate) struct Member {
 impl<'a> Groups<'a> {
     pub(crate) fn new(pipeline: &'a Pipeline, features: &'a FeatureSet, slots: &'a Slots) -> Groups<'a> {
         let feed = FeedPlan::new(features.specs());
-        Groups { pipeline, features, slots, squares: Vec::new(), tensors: Vec::new(), feed }
+        Groups { pipeline, features, slots, squares: Vec::new(), tensors: Vec::new(), feed, dropouts: Vec::new(), explaining: None }
     }
 
     /// Looks up the columns of group `name`, in tables of its own; `path` is the config place that asks for it. Tables of a wide group are
@@ -94,13 +100,15 @@ impl<'a> Groups<'a> {
         let in_group = sequences.clone();
         sequences.sort_by_key(|index| &self.features.specs()[*index].table_suffix);
         let plain = members.len();
+        let mut names: Vec<String> = known.iter().map(|(name, _)| name.clone()).collect();
         for index in &sequences {
+            names.push(self.features.specs()[*index].name.clone());
             members.push(self.combined_sequence(builder, &scope, *index)?);
         }
         let listed = in_group.iter().map(|index| plain + sequences.iter().position(|other| other == index).unwrap_or(0));
         let order: Vec<usize> = (0..plain).chain(listed).collect();
         let attention = self.attention_outputs(builder, group.config, &known, &group.path)?;
-        let built = self.assemble(builder, name, &members, &order, &attention);
+        let built = self.assemble(builder, name, (&names[..], &members[..]), &order, &attention);
         built.map_err(|error| self.pipeline.error(path, error.to_string()))
     }
 
@@ -145,17 +153,31 @@ impl<'a> Groups<'a> {
         })
     }
 
+    /// The learnt dropout of a group, if the config asks for it.
+    fn dropout(&self, builder: &Builder, group: &str, names: &[String], values: &[Value]) -> Option<FeatureDropout> {
+        let model = self.pipeline.proto.model_config.as_ref()?;
+        let config = model.variational_dropout.as_ref()?;
+        let name = if group == "all" { "logit_p".to_owned() } else { format!("logit_p_{group}") };
+        let variable = if model.backbone.is_some() { format!("backbone/{name}") } else { name };
+        let width = |value: &Value| builder.graph.shape(*value).elements();
+        let features = names.iter().cloned().zip(values.iter().map(width)).collect();
+        Some(FeatureDropout { group: group.to_owned(), variable, features, by_column: config.embedding_wise_variational_dropout() })
+    }
+
     /// Puts the members side by side, and `attention` behind them; `order` is that of the members in the list of features.
     fn assemble(
         &mut self,
         builder: &mut Builder,
         name: &str,
-        members: &[Member],
+        (names, members): (&[String], &[Member]),
         order: &[usize],
         attention: &[Value],
     ) -> Result<GroupColumns, GraphError> {
+        let mut values: Vec<Value> = members.iter().map(|member| member.value).collect();
+        if let Some(explaining) = &mut self.explaining {
+            values = explaining.add_group(builder, name, names, &values)?;
+        }
         let mut s = builder.scope(&format!("{name} (feature group)"));
-        let values: Vec<Value> = members.iter().map(|member| member.value).collect();
         let mut tensor = s.concat(&values)?;
         self.tensors.push((name.to_owned(), tensor));
         if self.regularised() {
@@ -167,7 +189,13 @@ impl<'a> Groups<'a> {
                 }
             }
         }
+        if let Some(dropout) = self.dropout(builder, name, names, &values) {
+            let (dropped, loss) = drop_features(builder, &dropout, tensor)?;
+            (tensor, values) = (dropped, split(builder, &dropout, dropped)?);
+            self.dropouts.push((dropout, loss));
+        }
         if !attention.is_empty() {
+            let mut s = builder.scope(&format!("{name} (feature group)"));
             tensor = s.add(Concat, &[&[tensor], attention].concat())?;
         }
         let features = order.iter().map(|at| values[*at]).chain(attention.iter().copied()).collect();

@@ -5,6 +5,8 @@ pub mod bundle;
 pub mod calibration;
 mod concurrent;
 mod dynamic;
+mod explain;
+mod feature_dropout;
 mod feed;
 mod feed_sequences;
 #[cfg(test)]
@@ -30,6 +32,8 @@ pub use backbone::BlockOutput;
 pub use calibration::Calibration;
 pub use concurrent::{ConcurrentPredictor, OutputSpec, OutputValues, Part, ScoredParts};
 pub use dynamic::{Admission, Admitted, DynamicTable, TableKeys, with_rows};
+pub use explain::{ExplainedFeature, ExplainedOutput, Explainer, Explaining, Explanation, FeatureMask};
+pub use feature_dropout::{DroppedFeature, FeatureDropout};
 pub use feed::{BatchFeed, BatchKeys, KeyColumn, KeyForm, input_names};
 pub use feed_sequences::{Bounds, FedSequences, FeedPlan};
 pub use model::{Model, Output, Purpose, Training};

@@ -12,6 +12,8 @@ use rankmill_nn::layers::scope::{Builder, Mode, MovingUpdate};
 
 use crate::backbone::BlockOutput;
 use crate::dynamic::DynamicTable;
+use crate::explain::Explaining;
+use crate::feature_dropout::{self, FeatureDropout};
 use crate::feed::{KeyColumn, Slots};
 use crate::feed_sequences::FeedPlan;
 use crate::groups::Groups;
@@ -29,13 +31,15 @@ pub enum Purpose {
     Evaluation,
     /// Moving statistics; labels are not read.
     Prediction,
+    /// As for prediction, with the gradients of what is predicted in the features.
+    Explanation,
 }
 
 impl Purpose {
     fn mode(self) -> Mode {
         match self {
             Purpose::Training => Mode::Training,
-            Purpose::Evaluation | Purpose::Prediction => Mode::Inference,
+            Purpose::Evaluation | Purpose::Prediction | Purpose::Explanation => Mode::Inference,
         }
     }
 }
@@ -79,6 +83,8 @@ pub struct Model {
     pub losses: Vec<(String, Value)>,
     /// What training needs.
     pub training: Option<Training>,
+    /// What explaining needs.
+    pub explaining: Option<Explaining>,
     /// What the graph reads of the sequences of a batch.
     pub feed: FeedPlan,
     /// The tables that get rows as ids come.
@@ -89,6 +95,8 @@ pub struct Model {
     pub group_tensors: Vec<(String, Value)>,
     /// The output of each block.
     pub blocks: Vec<BlockOutput>,
+    /// The learnt dropouts of features, group by group.
+    pub feature_dropouts: Vec<FeatureDropout>,
     /// Named tensors inside of the layers.
     pub taps: Vec<(String, Value)>,
 }
@@ -143,7 +151,6 @@ fn build(pipeline: &Pipeline, features: &FeatureSet, purpose: Purpose) -> Result
     let Some(config) = &pipeline.proto.model_config else {
         return Err(pipeline.error("", "the config has no model_config"));
     };
-    refuse_unsupported(pipeline, config)?;
     let class = models::class(pipeline, config)?;
     let task_configs = task_configs(pipeline, config)?;
     let slots = Slots::new(features.specs(), features.label_names().len());
@@ -155,12 +162,19 @@ fn build(pipeline: &Pipeline, features: &FeatureSet, purpose: Purpose) -> Result
         pipeline,
         config,
         builder,
-        groups: Groups::new(pipeline, features, &slots),
+        groups: Groups {
+            explaining: (purpose == Purpose::Explanation).then(Explaining::default),
+            ..Groups::new(pipeline, features, &slots)
+        },
         tasks: &task_configs,
         blocks: Vec::new(),
     };
     let heads = class(&mut construction)?;
-    let Construction { mut builder, groups, blocks, .. } = construction;
+    let Construction { mut builder, mut groups, blocks, .. } = construction;
+    if purpose == Purpose::Training {
+        dropout_loss(&mut builder, &groups, config)
+            .map_err(|error| pipeline.error("model_config.variational_dropout", error.to_string()))?;
+    }
     let mut outputs = Vec::new();
     let mut tasks = Vec::with_capacity(task_configs.len());
     for (task, head) in task_configs.iter().zip(&heads) {
@@ -178,20 +192,39 @@ fn build(pipeline: &Pipeline, features: &FeatureSet, purpose: Purpose) -> Result
         outputs.extend(product.map_err(|error| pipeline.error("model_config.esmm", error.to_string()))?);
     }
     let mut terms = LossTerms::default();
-    if purpose != Purpose::Prediction {
+    if matches!(purpose, Purpose::Training | Purpose::Evaluation) {
         let mut reader = losses::Reader::new(pipeline, features, &slots, &outputs);
         terms = losses::loss_dict(&mut builder, &mut reader, &task_configs, config)?;
     }
     let at_model = |error: GraphError| pipeline.error("model_config", error.to_string());
     let training = match purpose {
         Purpose::Training => Some(training(&mut builder, &terms, &groups.squares, config).map_err(at_model)?),
-        Purpose::Evaluation | Purpose::Prediction => None,
+        Purpose::Evaluation | Purpose::Prediction | Purpose::Explanation => None,
     };
-    let Groups { tensors: group_tensors, feed, .. } = groups;
+    if let Some(explaining) = &mut groups.explaining {
+        explaining.differentiate(&mut builder, &tasks, &outputs).map_err(at_model)?;
+    }
+    let Groups { tensors: group_tensors, feed, dropouts, explaining, .. } = groups;
+    let feature_dropouts = dropouts.into_iter().map(|(dropout, _)| dropout).collect();
     let Builder { graph, initializers, taps, .. } = builder;
     let dynamic = DynamicTable::of(features.specs(), &graph);
     let LossTerms { terms: losses, key_columns } = terms;
-    Ok(Model { graph, initializers, outputs, tasks, losses, training, feed, dynamic, key_columns, group_tensors, blocks, taps })
+    Ok(Model {
+        graph,
+        initializers,
+        outputs,
+        tasks,
+        losses,
+        training,
+        explaining,
+        feed,
+        dynamic,
+        key_columns,
+        group_tensors,
+        blocks,
+        feature_dropouts,
+        taps,
+    })
 }
 
 /// The prediction of a click and a conversion: the product of both.
@@ -205,10 +238,14 @@ fn esmm_product(builder: &mut Builder, tasks: &[TaskConfig], outputs: &[Output])
     Ok(Some(Output { name: name.to_owned(), value, width: 1 }))
 }
 
-fn refuse_unsupported(pipeline: &Pipeline, config: &proto::EasyRecModel) -> Result<(), Diagnostic> {
-    if config.variational_dropout.is_some() {
-        return Err(pipeline.error("model_config.variational_dropout", "this part of the model is not supported yet"));
-    }
+/// The loss of the learnt dropouts of features, which only training has.
+fn dropout_loss(builder: &mut Builder, groups: &Groups<'_>, config: &proto::EasyRecModel) -> Result<(), GraphError> {
+    let losses: Vec<Value> = groups.dropouts.iter().map(|(_, loss)| *loss).collect();
+    let Some(dropout) = config.variational_dropout.as_ref().filter(|_| !losses.is_empty()) else { return Ok(()) };
+    let mut s = builder.scope("loss");
+    let total = add_all(&mut s, &losses)?;
+    let loss = s.add(Unary::Scale(dropout.regularization_lambda()), &[total])?;
+    builder.losses.push((feature_dropout::LOSS.to_owned(), loss));
     Ok(())
 }
 

@@ -104,22 +104,27 @@ impl Parameters {
     /// # Errors
     /// If a parameter of the graph is missing or has another shape.
     pub fn places(&self, graph: &Graph) -> Result<Vec<usize>, ParameterError> {
-        let find = |slot: &ParameterSlot| {
-            let place = self.entries.iter().position(|entry| entry.name == slot.name);
-            let place = place.ok_or_else(|| ParameterError::Missing { name: slot.name.clone() })?;
-            let found = &self.entries[place].shape;
-            let mut expected = slot.shape.dims.clone();
-            if let Some(name) = &slot.keys {
-                let missing = || ParameterError::MissingKeys { name: name.clone() };
-                expected[0] = self.keys_of(name).ok_or_else(missing)?.rows();
-            }
-            if *found != expected {
-                let found = found.clone();
-                return Err(ParameterError::Shape { name: slot.name.clone(), expected, found });
-            }
-            Ok(place)
-        };
-        graph.parameters().iter().map(find).collect()
+        graph.parameters().iter().map(|slot| self.place(slot)).collect()
+    }
+
+    /// The place of a parameter of a graph among these variables.
+    ///
+    /// # Errors
+    /// If it is missing or has another shape.
+    pub(crate) fn place(&self, slot: &ParameterSlot) -> Result<usize, ParameterError> {
+        let place = self.entries.iter().position(|entry| entry.name == slot.name);
+        let place = place.ok_or_else(|| ParameterError::Missing { name: slot.name.clone() })?;
+        let found = &self.entries[place].shape;
+        let mut expected = slot.shape.dims.clone();
+        if let Some(name) = &slot.keys {
+            let missing = || ParameterError::MissingKeys { name: name.clone() };
+            expected[0] = self.keys_of(name).ok_or_else(missing)?.rows();
+        }
+        if *found != expected {
+            let found = found.clone();
+            return Err(ParameterError::Shape { name: slot.name.clone(), expected, found });
+        }
+        Ok(place)
     }
 
     /// The keys of that name.

@@ -265,6 +265,11 @@ impl Predictor {
         scores
     }
 
+    /// The variables, to be shared.
+    pub(crate) fn shared_parameters(&self) -> &Arc<Parameters> {
+        &self.parameters
+    }
+
     /// The variables.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters

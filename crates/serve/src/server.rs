@@ -178,7 +178,8 @@ impl Server {
     pub fn start(options: ServeOptions) -> Result<Server, StartError> {
         let (models, mut file) = (options.models.clone(), options.models_file.clone().map(SettingsFile::new));
         let settings = settings::all(&models, file.as_mut())?;
-        let tls = options.tls.clone().map(Tls::open).transpose().map_err(|error| StartError::Tls { path: error.path, reason: error.reason })?;
+        let tls =
+            options.tls.clone().map(Tls::open).transpose().map_err(|error| StartError::Tls { path: error.path, reason: error.reason })?;
         let tls = tls.map(Arc::new);
         let metrics = Arc::new(Metrics::new());
         let registry = Arc::new(Registry::new(&settings, Arc::clone(&metrics)));

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rankmill_config::Pipeline;
 use rankmill_data::Position;
 use rankmill_kernels::gemm::Precision;
+use rankmill_model::Parameter;
 use rankmill_model::bundle::{
     self, BundleError, CHECKPOINTS, Manifest, checkpoint_name, checkpoints, write_bundle, write_file, write_integers, write_tensors,
 };
@@ -23,7 +24,7 @@ const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const ADMISSION_FILE: &str = "admission.safetensors";
 const ADMISSION_SUFFIXES: [&str; 5] = ["freqs", "versions", "keys_filtered", "freqs_filtered", "versions_filtered"];
 const STATE_FILE: &str = "trainer.json";
-const UNFINISHED: &str = ".unfinished-";
+pub(crate) const UNFINISHED: &str = ".unfinished-";
 
 /// The state of a run beside its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,7 +47,12 @@ fn single_precision() -> String {
     Precision::F32.name().to_owned()
 }
 
-/// Writes a checkpoint of `trainer` and removes all but the newest `keep`.
+/// Whether a file of a checkpoint is read by nobody but a run that goes on.
+pub(crate) fn is_state(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name == OPTIMIZER_FILE || name == STATE_FILE)
+}
+
+/// Writes a checkpoint of `trainer` and removes all but the newest `keep`; with 0 all are kept, as in TensorFlow.
 ///
 /// # Errors
 /// If the file system refuses; older checkpoints are then untouched.
@@ -78,7 +84,7 @@ pub fn save(
         return Err(error);
     }
     let mut all = checkpoints(model_dir)?;
-    all.truncate(all.len().saturating_sub(keep.max(1)));
+    all.truncate(if keep == 0 { 0 } else { all.len().saturating_sub(keep) });
     for (_, old) in all {
         remove(&old)?;
     }
@@ -135,6 +141,15 @@ fn read_admissions(file: &Path, parameters: &mut Parameters) -> Result<(), Bundl
     Ok(())
 }
 
+/// The tensors of the optimizer's state in a checkpoint; none in a bundle without it.
+///
+/// # Errors
+/// If the file is damaged.
+pub(crate) fn read_optimizer(checkpoint: &Path) -> Result<Vec<Parameter>, BundleError> {
+    let file = checkpoint.join(OPTIMIZER_FILE);
+    if file.is_file() { bundle::read_tensors(&file) } else { Ok(Vec::new()) }
+}
+
 /// The newest checkpoint's state and manifest, its tensors put into `trainer`; `None` if there is no checkpoint.
 ///
 /// # Errors
@@ -184,14 +199,16 @@ pub fn tidy(model_dir: &Path) -> Result<(), BundleError> {
     Ok(())
 }
 
-fn remove(path: &Path) -> Result<(), BundleError> {
+/// Removes a directory if it is there.
+pub(crate) fn remove(path: &Path) -> Result<(), BundleError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(BundleError::Io { path: path.to_owned(), error }),
         _ => Ok(()),
     }
 }
 
-fn sync_directory(path: &Path) -> Result<(), BundleError> {
+/// Makes sure that the entries of a directory are on disk.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), BundleError> {
     File::open(path).and_then(|directory| directory.sync_all()).map_err(BundleError::io(path))
 }
 

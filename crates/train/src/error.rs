@@ -30,7 +30,9 @@ pub enum TrainError {
     #[error(transparent)]
     Events(#[from] EventError),
     /// The model directory holds a run already.
-    #[error("{directory} holds a run already (step {step}); use --resume to go on with it or --overwrite to start anew")]
+    #[error(
+        "{directory} holds a run already (step {step}); use --resume to go on with it, --continue-train to go on with new data, or --overwrite to start anew"
+    )]
     Occupied {
         /// The model directory.
         directory: String,

@@ -10,6 +10,7 @@ use rankmill_kernels::pool::Pool;
 use rankmill_model::{Parameters, Predicts, Purpose, Scorer, Scores, Task as ModelTask};
 
 use crate::error::TrainError;
+use crate::events::{TOTAL_LOSS, loss_tag};
 use crate::metrics::{MaxF1Input, MetricError, MetricSet, Predictions, Task};
 
 /// The figures of an evaluation.
@@ -20,6 +21,8 @@ pub struct Evaluation {
     pub metrics: Vec<(String, f64)>,
     /// Mean over batches of the batches' loss, without regularisation (EasyRec behaviour 37).
     pub loss: f64,
+    /// The same of each loss, by its name.
+    pub losses: Vec<(String, f64)>,
     /// Rows scored.
     pub rows: u64,
     /// Wall time.
@@ -32,6 +35,12 @@ impl Evaluation {
     /// All metrics, then the loss.
     pub fn figures(&self) -> impl Iterator<Item = (&str, f64)> {
         self.metrics.iter().map(|(name, value)| (name.as_str(), *value)).chain([("loss", self.loss)])
+    }
+
+    /// All losses and their sum by the tags of EasyRec's event files, `loss/loss/NAME`.
+    pub fn tagged_losses(&self) -> impl Iterator<Item = (String, f64)> {
+        let losses = self.losses.iter().map(|(name, value)| (loss_tag(name), *value));
+        losses.chain([(loss_tag(TOTAL_LOSS), self.loss)])
     }
 
     /// The metric of that name.
@@ -92,6 +101,14 @@ impl TaskMetrics {
 pub struct Metrics(Vec<TaskMetrics>);
 
 impl Metrics {
+    /// The metrics of tasks.
+    ///
+    /// # Errors
+    /// Metrics that don't fit their tasks.
+    pub(crate) fn new(pipeline: &Pipeline, features: &FeatureSet, tasks: &[ModelTask]) -> Result<Metrics, Diagnostics> {
+        tasks.iter().map(|task| TaskMetrics::new(pipeline, features, task)).collect::<Result<_, _>>().map(Metrics)
+    }
+
     /// Adds the scores of a batch.
     ///
     /// # Errors
@@ -129,8 +146,8 @@ impl Evaluator {
     /// A config that can't be built, or metrics that don't fit.
     pub fn new(pipeline: &Pipeline, features: &FeatureSet, pool: Arc<Pool>, precision: Precision) -> Result<Evaluator, TrainError> {
         let scorer = Scorer::new(pipeline, features, Purpose::Evaluation, pool, precision)?;
-        let metrics = scorer.tasks().iter().map(|task| TaskMetrics::new(pipeline, features, task)).collect::<Result<_, _>>()?;
-        Ok(Evaluator { pipeline: pipeline.clone(), features: features.clone(), scorer, metrics: Metrics(metrics), rejected: None })
+        let metrics = Metrics::new(pipeline, features, scorer.tasks())?;
+        Ok(Evaluator { pipeline: pipeline.clone(), features: features.clone(), scorer, metrics, rejected: None })
     }
 
     /// Writes rows to a file that are left out, or that stop an evaluation.
@@ -143,6 +160,15 @@ impl Evaluator {
     /// Settings of the metrics that have no effect.
     pub fn remarks(&self) -> Vec<String> {
         self.metrics.0.iter().flat_map(|task| task.metrics.remarks()).map(ToString::to_string).collect()
+    }
+
+    /// The names of all figures of an evaluation, and the tags of its losses.
+    pub fn figure_names(&self) -> Vec<String> {
+        let losses: Vec<&str> = self.scorer.loss_names().collect();
+        let reported = losses.iter().filter(|_| losses.len() > 1).map(|name| (*name).to_owned());
+        let tags = losses.iter().copied().chain([TOTAL_LOSS]).map(loss_tag);
+        let metrics = self.metrics.finish().into_iter().map(|(name, _)| name);
+        metrics.chain(reported).chain(["loss".to_owned()]).chain(tags).collect()
     }
 
     /// The metrics, without any rows yet.
@@ -183,10 +209,11 @@ impl Evaluator {
         losses.iter_mut().for_each(|(_, total)| *total /= batches.max(1) as f64);
         let loss = losses.iter().map(|(_, loss)| loss).sum();
         let mut figures = metrics.finish();
-        figures.extend(if losses.len() > 1 { losses } else { Vec::new() });
+        figures.extend(losses.iter().filter(|_| losses.len() > 1).cloned());
         Ok(Evaluation {
             metrics: figures,
             loss,
+            losses,
             rows: metrics.rows(),
             seconds: started.elapsed().as_secs_f64(),
             report: reader.report().clone(),

@@ -16,7 +16,9 @@ use prost::Message;
 pub const LEARNING_RATE: &str = "learning_rate";
 /// Tag of the training speed in steps per second.
 pub const STEPS_PER_SECOND: &str = "global_step/sec";
-/// Folder in the model directory for the events of evaluations; metrics are tagged there by their plain names.
+/// Name of the sum of all losses.
+pub const TOTAL_LOSS: &str = "total_loss";
+/// Folder in the model directory for the events of evaluations; metrics are tagged there by their plain names, losses as in training.
 pub const EVALUATION_FOLDER: &str = "eval_val";
 
 const FILE_VERSION: &str = "brain.Event:2";

@@ -2,30 +2,33 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
-use rankmill_config::Pipeline;
+use rankmill_config::proto::TrainConfig;
+use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::{
     Batch, FeatureCache, FeatureSet, FeatureStatistics, InputFile, Position, Reader, ReaderOptions, Rejected, Report, Supply,
 };
 use rankmill_graph::OpProfile;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
-use rankmill_model::bundle::{CONFIG_FILE, GoldenRows, Manifest, processor, write_file};
-use rankmill_model::{Parameters, Predicts, Purpose, Scorer, Task};
+use rankmill_model::bundle::{CONFIG_FILE, Manifest, processor, write_file};
 use serde_json::json;
 
 use crate::checkpoint::{self, RunState};
+use crate::control::Control;
+pub use crate::ending::{Ending, STOP_FILE};
 use crate::error::TrainError;
 use crate::evaluate::{Evaluation, Evaluator};
-use crate::events::{EVALUATION_FOLDER, EventWriter, LEARNING_RATE, STEPS_PER_SECOND, loss_tag, online_metric_tag};
+use crate::events::{EVALUATION_FOLDER, EventWriter, LEARNING_RATE, STEPS_PER_SECOND, TOTAL_LOSS, loss_tag};
+use crate::exports::{self, ExportRule};
 use crate::fine_tune::start_from_checkpoint;
-use crate::metrics::{Auc, Metric, MetricError, Predictions};
-use crate::step::{DynamicTableReport, StepLosses, Trainer, TrainerOptions};
-
-/// Rows of the first batch that the manifest keeps with their scores.
-pub(crate) const GOLDEN_ROWS: usize = 16;
+use crate::frozen::Frozen;
+use crate::golden_rows::Golden;
+use crate::history::History;
+use crate::online::{self, OnlineMetrics};
+use crate::step::{DynamicTableReport, Keep, StepLosses, Trainer, TrainerOptions};
 
 /// What to do with a model directory that holds a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,9 @@ pub enum Start {
     Fresh,
     /// Go on with it; start anew where there is nothing to go on with.
     Resume,
+    /// Go on from its newest checkpoint with the training files from their beginning, such as new ones; start anew where there is nothing
+    /// to go on with.
+    Continue,
     /// Remove its checkpoints and start anew.
     Overwrite,
 }
@@ -87,6 +93,8 @@ pub enum Event<'a> {
     Progress(Progress),
     /// A checkpoint was written.
     Saved(&'a Path),
+    /// A model was exported.
+    Exported(&'a Path),
     /// An evaluation goes on; the share of bytes read.
     Evaluating(f64),
     /// An evaluation is done.
@@ -130,6 +138,8 @@ pub struct Outcome {
     pub evaluation: Option<Evaluation>,
     /// The last checkpoint.
     pub checkpoint: PathBuf,
+    /// The last export.
+    pub export: Option<PathBuf>,
     /// Wall time of training, without evaluation.
     pub train_seconds: f64,
     /// Wall time of evaluations.
@@ -142,10 +152,10 @@ pub struct Outcome {
     pub report: Report,
     /// How well reading kept up with training.
     pub supply: Supply,
-    /// Whether the run was asked to stop before its end.
-    pub interrupted: bool,
     /// What the dynamic tables have come to.
     pub dynamic_tables: Vec<DynamicTableReport>,
+    /// Why the run ended before its data and its steps did, if so.
+    pub ending: Option<Ending>,
     /// What each part of the training steps took, if the run was profiled.
     pub profile: Vec<OpProfile>,
 }
@@ -173,44 +183,20 @@ struct Run<'a> {
     golden: Golden,
     events: EventWriter,
     eval_events: Option<EventWriter>,
-    aucs: Vec<TaskAuc>,
+    online: OnlineMetrics,
+    history: History,
+    control: Control,
     position: Position,
     rows_before: u64,
     rows: u64,
     threads: usize,
     started: Instant,
     eval_seconds: f64,
+    evaluation: Option<(u64, Evaluation)>,
     last_saved: Option<u64>,
+    saved_at: Instant,
     checkpoint: PathBuf,
-}
-
-/// AUC of a task over all training rows, each scored before it was trained on.
-struct TaskAuc {
-    tag: String,
-    label: usize,
-    /// The output that ranks.
-    score: usize,
-    auc: Auc,
-}
-
-impl TaskAuc {
-    /// One for each task that predicts a probability.
-    fn of(tasks: &[Task]) -> Result<Vec<TaskAuc>, MetricError> {
-        let mut aucs = Vec::new();
-        for task in tasks.iter().filter(|task| task.predicts != Predicts::Value) {
-            if let Some(score) = task.score {
-                let tag = online_metric_tag(&format!("auc{}", task.suffix));
-                aucs.push(TaskAuc { tag, label: task.label, score, auc: Auc::new(200)? });
-            }
-        }
-        Ok(aucs)
-    }
-}
-
-/// Rows whose scores each checkpoint records.
-struct Golden {
-    scorer: Scorer,
-    batch: Option<Batch>,
+    export: Option<PathBuf>,
 }
 
 impl<'a> Run<'a> {
@@ -234,14 +220,16 @@ impl<'a> Run<'a> {
             return Err(TrainError::Endless);
         }
         let features = FeatureSet::new(pipeline)?;
-        let trainer_options = TrainerOptions { seed: options.seed, precision: options.precision, ..TrainerOptions::default() };
+        let control = Control::new(pipeline, &options.model_dir)?;
+        let keep = if online::wants_all(pipeline) { Keep::Metrics } else { Keep::Needed };
+        let trainer_options = TrainerOptions { seed: options.seed, precision: options.precision, keep, ..TrainerOptions::default() };
         let mut trainer = Trainer::new(pipeline, &features, Arc::clone(pool), trainer_options)?;
         let restored = match options.start {
-            Start::Resume => checkpoint::restore(&options.model_dir, &mut trainer)?,
+            Start::Resume | Start::Continue => checkpoint::restore(&options.model_dir, &mut trainer)?,
             Start::Fresh | Start::Overwrite => None,
         };
         if restored.is_none()
-            && let Some(remark) = start_from_checkpoint(pipeline, trainer.parameters_mut())?
+            && let Some(remark) = start_from_checkpoint(pipeline, &mut trainer)?
         {
             tell(Event::Remark(remark));
         }
@@ -252,8 +240,11 @@ impl<'a> Run<'a> {
         if let Some(state) = state.as_ref().filter(|state| state.seed != options.seed) {
             trainer.set_seed(state.seed);
         }
-        let mut reading = ReaderOptions::train(pipeline, options.train_inputs.clone(), trainer.seed())?;
-        reading.position = state.as_ref().map(|state| state.position);
+        let continued = state.as_ref().filter(|_| options.start == Start::Continue);
+        // The same rows would otherwise come in the same order once more.
+        let order = continued.map_or(0, |state| state.global_step.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut reading = ReaderOptions::train(pipeline, options.train_inputs.clone(), trainer.seed() ^ order)?;
+        reading.position = state.as_ref().filter(|_| continued.is_none()).map(|state| state.position);
         reading.rejected.clone_from(&options.rejected);
         reading.cache = options.cache.as_deref().map(|folder| FeatureCache::new(folder, pipeline)).transpose()?;
         let reader = Reader::new(reading, features.clone())?;
@@ -261,14 +252,20 @@ impl<'a> Run<'a> {
             true => None,
             false => Some(Evaluator::new(pipeline, &features, Arc::clone(pool), Precision::F32)?.with_rejected(options.rejected.clone())),
         };
-        let golden = Golden {
-            scorer: Scorer::new(pipeline, &features, Purpose::Prediction, Arc::clone(pool), Precision::F32)?,
-            batch: golden_batch(pipeline, options, &features)?,
-        };
+        control.check_metrics(pipeline, evaluator.as_ref())?;
+        let golden = Golden::new(pipeline, options, &features, pool)?;
         if options.start == Start::Overwrite {
             // Only now that the new run can be: a mistyped path must not cost the old one.
             checkpoint::clear(&options.model_dir)?;
+            exports::clear(&options.model_dir)?;
         }
+        let history = match &state {
+            Some(state) => History::read(&options.model_dir, state.global_step)?,
+            None => {
+                History::clear(&options.model_dir)?;
+                History::default()
+            }
+        };
         let events = EventWriter::create(&options.model_dir)?;
         let eval_events = evaluator.as_ref().map(|_| EventWriter::create(&options.model_dir.join(EVALUATION_FOLDER))).transpose()?;
         tell(Event::Started { parameters: trainer.parameters().count(), resumed_from: state.as_ref().map(|state| state.global_step) });
@@ -279,7 +276,7 @@ impl<'a> Run<'a> {
         if let Some(before) = state.as_ref().map(|state| state.precision.as_str()).filter(|before| *before != precision) {
             tell(Event::Remark(format!("the run was trained with {before} products so far and goes on with {precision} ones")));
         }
-        if let Some(manifest) = manifest.filter(|manifest| !manifest.trained_on(reader.files())) {
+        if let Some(manifest) = manifest.filter(|manifest| continued.is_none() && !manifest.trained_on(reader.files())) {
             let before: Vec<&str> = manifest.data.iter().map(|file| file.path.as_str()).collect();
             let text = format!(
                 "the training files are not those the run began with ({}): it goes on at the same row of the new ones",
@@ -287,15 +284,23 @@ impl<'a> Run<'a> {
             );
             tell(Event::Remark(text));
         }
-        for remark in evaluator.iter().flat_map(Evaluator::remarks) {
+        let frozen = Frozen::new(pipeline).map_err(Diagnostics::from)?;
+        for remark in evaluator.iter().flat_map(Evaluator::remarks).chain(frozen.remarks(trainer.parameters())) {
             tell(Event::Remark(remark));
         }
-        let position = state.as_ref().map_or_else(Position::default, |state| state.position);
+        let done = trainer.global_step;
+        if train_config.num_steps() > 0 && u64::from(train_config.num_steps()) <= done {
+            let text = format!("{done} steps are done, as many as train_config.num_steps asks for: nothing is left to train");
+            tell(Event::Remark(text));
+        }
+        let position = state.as_ref().filter(|_| continued.is_none()).map_or_else(Position::default, |state| state.position);
         let rows_before = state.as_ref().map_or(0, |state| state.rows);
         Ok(Run {
             pipeline,
             options,
-            aucs: TaskAuc::of(trainer.tasks())?,
+            online: OnlineMetrics::new(pipeline, &features, &trainer)?,
+            history,
+            control,
             trainer,
             reader,
             evaluator,
@@ -308,8 +313,11 @@ impl<'a> Run<'a> {
             threads: pool.threads(),
             started,
             eval_seconds: 0.0,
+            evaluation: None,
             last_saved: state.map(|state| state.global_step),
+            saved_at: Instant::now(),
             checkpoint: PathBuf::new(),
+            export: None,
         })
     }
 
@@ -318,15 +326,13 @@ impl<'a> Run<'a> {
         let total_steps = Some(u64::from(config.num_steps())).filter(|steps| *steps > 0);
         let log_every = u64::from(config.log_step_count_steps()).max(1);
         let summary_every = u64::from(config.save_summary_steps()).max(1);
-        let save_every = u64::from(config.save_checkpoints_steps());
         let mut last_report = (Instant::now(), 0);
         let mut losses = None;
-        let mut evaluation: Option<(u64, Evaluation)> = None;
         let mut first_step_seconds = 0.0;
-        let mut interrupted = false;
-        while total_steps.is_none_or(|total| self.trainer.global_step < total) {
-            if stop.load(Ordering::Relaxed) {
-                interrupted = true;
+        let mut ending = self.catch_up(tell)?;
+        while ending.is_none() && total_steps.is_none_or(|total| self.trainer.global_step < total) {
+            ending = self.control.watch.ending(stop);
+            if ending.is_some() {
                 break;
             }
             let Some(batch) = self.reader.next().transpose()? else { break };
@@ -347,19 +353,21 @@ impl<'a> Run<'a> {
                 let seconds = since.elapsed().as_secs_f64().max(1e-9);
                 let rows_per_second = (self.rows - rows) as f64 / seconds;
                 last_report = (Instant::now(), self.rows);
-                let mut values = vec![(STEPS_PER_SECOND, log_every as f64 / seconds)];
-                values.extend(self.aucs.iter().map(|task| (task.tag.as_str(), task.auc.finish())));
-                self.events.scalars(step, &values)?;
+                let mut values = self.online.tagged();
+                values.push((STEPS_PER_SECOND.to_owned(), log_every as f64 / seconds));
+                self.events.scalars(step, &values.iter().map(|(tag, value)| (tag.as_str(), *value)).collect::<Vec<_>>())?;
                 tell(Event::Progress(self.progress(total_steps, rows_per_second, step_losses)));
             }
             if step.is_multiple_of(summary_every) || step.is_multiple_of(log_every) || step == 1 {
                 self.write_events(step_losses)?;
             }
-            if save_every > 0 && step.is_multiple_of(save_every) {
+            let saves = self.is_time_to_save(&config);
+            if saves {
                 self.save(tell)?;
             }
-            if self.options.eval_every.is_some_and(|every| step.is_multiple_of(every.max(1))) {
-                evaluation = self.evaluate(tell)?;
+            if self.is_time_to_evaluate(saves) {
+                self.evaluate(tell)?;
+                ending = self.control.early_ending(&self.history);
                 last_report = (Instant::now(), self.rows);
             }
         }
@@ -369,27 +377,61 @@ impl<'a> Run<'a> {
             self.write_events(losses)?;
         }
         let train_seconds = self.started.elapsed().as_secs_f64() - self.eval_seconds;
-        if !interrupted && evaluation.as_ref().is_none_or(|(at, _)| *at != step) {
-            evaluation = self.evaluate(tell)?;
+        if ending != Some(Ending::Interrupted) {
+            if self.evaluation.as_ref().is_none_or(|(at, _)| *at != step) {
+                self.evaluate(tell)?;
+            }
+            if self.control.exporter.rule == ExportRule::Final {
+                self.export(tell)?;
+            }
+        }
+        let online = self.online.finish(&self.options.model_dir, step)?;
+        if !online.is_empty() {
+            self.events.scalars(step, &online.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>())?;
+            self.events.flush()?;
         }
         let outcome = Outcome {
             global_step: step,
             rows: self.rows,
             losses,
-            evaluation: evaluation.map(|(_, evaluation)| evaluation),
+            evaluation: self.evaluation.take().map(|(_, evaluation)| evaluation),
             checkpoint: self.checkpoint.clone(),
+            export: self.export.clone(),
             train_seconds,
             eval_seconds: self.eval_seconds,
             first_step_seconds,
             statistics: self.reader.statistics(),
             report: self.reader.report().clone(),
             supply: self.reader.supply(),
-            interrupted,
             dynamic_tables: self.trainer.dynamic_tables(),
+            ending,
             profile: self.trainer.profile(),
         };
         self.record(&outcome)?;
         Ok(outcome)
+    }
+
+    /// Makes up for an evaluation that a run which was killed has missed, so that all that follows is as if it never was.
+    fn catch_up(&mut self, tell: &mut dyn FnMut(Event<'_>)) -> Result<Option<Ending>, TrainError> {
+        let step = self.trainer.global_step;
+        if self.last_saved == Some(step) && self.control.evaluates_checkpoints() && !self.history.has(step) {
+            self.save(tell)?;
+            self.evaluate(tell)?;
+        }
+        Ok(self.control.early_ending(&self.history))
+    }
+
+    fn is_time_to_evaluate(&self, saves: bool) -> bool {
+        let step = self.trainer.global_step;
+        saves && self.control.evaluates_checkpoints() || self.options.eval_every.is_some_and(|every| step.is_multiple_of(every.max(1)))
+    }
+
+    /// After so many steps, or where only `save_checkpoints_secs` is set, after so much time.
+    fn is_time_to_save(&self, config: &TrainConfig) -> bool {
+        let by_time = config.save_checkpoints_secs.filter(|seconds| *seconds > 0);
+        let steps = if by_time.is_some() && config.save_checkpoints_steps.is_none() { 0 } else { config.save_checkpoints_steps() };
+        let is_due = by_time.is_some_and(|seconds| self.saved_at.elapsed() >= Duration::from_secs(u64::from(seconds)));
+        is_due || steps > 0 && self.trainer.global_step.is_multiple_of(u64::from(steps))
     }
 
     /// Writes `run.json`: what ran, on what, how long, and what came out; and the resolved config beside it.
@@ -420,7 +462,8 @@ impl<'a> Run<'a> {
             "parameters": self.trainer.parameters().count(),
             "global_step": outcome.global_step,
             "rows": outcome.rows,
-            "interrupted": outcome.interrupted,
+            "interrupted": outcome.ending == Some(Ending::Interrupted),
+            "ended_early": outcome.ending.as_ref().map(ToString::to_string),
             "seconds": {
                 "first_step": outcome.first_step_seconds, "train": outcome.train_seconds, "eval": outcome.eval_seconds,
             },
@@ -444,12 +487,7 @@ impl<'a> Run<'a> {
         }
         self.position = batch.position;
         self.rows += batch.features.rows as u64;
-        for task in &mut self.aucs {
-            let probabilities = self.trainer.prediction(task.score);
-            let labels = &batch.features.labels[task.label];
-            let columns = Predictions { labels, probabilities: &probabilities, values: &[], logits: &[], classes: 1, keys: &[] };
-            task.auc.update(&columns);
-        }
+        self.online.update(&self.trainer, &batch.features)?;
         Ok(losses)
     }
 
@@ -461,14 +499,14 @@ impl<'a> Run<'a> {
             _ => self.reader.progress(),
         };
         let fraction = by_steps.unwrap_or(0.0).max(by_bytes).min(1.0);
-        Progress { step, total_steps, fraction, rows_per_second, losses, auc: self.aucs.first().map_or(f64::NAN, |task| task.auc.finish()) }
+        Progress { step, total_steps, fraction, rows_per_second, losses, auc: self.online.auc() }
     }
 
     fn write_events(&mut self, losses: StepLosses) -> Result<(), TrainError> {
         let mut values: Vec<(String, f32)> = self.trainer.loss_terms().map(|(name, loss)| (loss_tag(name), loss)).collect();
         values.extend([
             (loss_tag("regularization_loss"), losses.regularization),
-            (loss_tag("total_loss"), losses.total),
+            (loss_tag(TOTAL_LOSS), losses.total),
             (LEARNING_RATE.to_owned(), losses.learning_rate),
         ]);
         let values: Vec<(&str, f64)> = values.iter().map(|(tag, value)| (tag.as_str(), f64::from(*value))).collect();
@@ -493,39 +531,39 @@ impl<'a> Run<'a> {
             tell(Event::Saved(&path));
         }
         self.last_saved = Some(step);
+        self.saved_at = Instant::now();
         self.checkpoint = path;
+        if self.control.exporter.rule == ExportRule::Latest { self.export(tell) } else { Ok(()) }
+    }
+
+    /// Exports the last checkpoint, which is that of the current step.
+    fn export(&mut self, tell: &mut dyn FnMut(Event<'_>)) -> Result<(), TrainError> {
+        let path = self.control.exporter.export(&self.checkpoint, self.trainer.global_step)?;
+        tell(Event::Exported(&path));
+        self.export = Some(path);
         Ok(())
     }
 
-    fn evaluate(&mut self, tell: &mut dyn FnMut(Event<'_>)) -> Result<Option<(u64, Evaluation)>, TrainError> {
-        let Some(evaluator) = &mut self.evaluator else { return Ok(None) };
+    fn evaluate(&mut self, tell: &mut dyn FnMut(Event<'_>)) -> Result<(), TrainError> {
+        let Some(evaluator) = &mut self.evaluator else { return Ok(()) };
         let progress = |fraction| tell(Event::Evaluating(fraction));
         let evaluation = evaluator.evaluate(self.trainer.parameters(), &self.options.eval_inputs, progress)?;
         self.eval_seconds += evaluation.seconds;
         let step = self.trainer.global_step;
+        let figures = evaluation.figures().map(|(name, value)| (name.to_owned(), value));
+        let figures: Vec<(String, f64)> = figures.chain(evaluation.tagged_losses()).collect();
         if let Some(events) = &mut self.eval_events {
-            events.scalars(step, &evaluation.figures().collect::<Vec<_>>())?;
+            events.scalars(step, &figures.iter().map(|(tag, value)| (tag.as_str(), *value)).collect::<Vec<_>>())?;
             events.flush()?;
         }
+        self.history.push(step, figures);
+        self.history.write(&self.options.model_dir)?;
         tell(Event::Evaluated { step, evaluation: &evaluation });
-        Ok(Some((step, evaluation)))
+        self.evaluation = Some((step, evaluation));
+        if self.control.exporter.is_best(&self.history, step) {
+            self.save(tell)?;
+            self.export(tell)?;
+        }
+        Ok(())
     }
-}
-
-impl Golden {
-    fn rows(&mut self, parameters: &Parameters) -> Result<GoldenRows, TrainError> {
-        let Some(batch) = &self.batch else { return Ok(GoldenRows::default()) };
-        let scores = self.scorer.with(parameters)?.score(&batch.features);
-        Ok(GoldenRows::from_batch(&batch.features.kept, self.scorer.outputs(), &scores, GOLDEN_ROWS))
-    }
-}
-
-/// The first rows of the training data, in file order, with all their fields as text.
-fn golden_batch(pipeline: &Pipeline, options: &RunOptions, features: &FeatureSet) -> Result<Option<Batch>, TrainError> {
-    let mut reading = ReaderOptions::sequential(pipeline, options.train_inputs.clone())?;
-    reading.batch_size = GOLDEN_ROWS;
-    reading.prefetch = 1;
-    reading.keep = features.field_names().map(str::to_owned).collect();
-    reading.rejected.clone_from(&options.rejected);
-    Ok(Reader::new(reading, features.clone())?.next().transpose()?)
 }

@@ -21,6 +21,7 @@ use rankmill_nn::optim::{Gradient, StepRates};
 
 pub use crate::dynamic::DynamicTableReport;
 use crate::dynamic::{DynamicTables, State};
+use crate::frozen::Frozen;
 use crate::optimizers::Optimizers;
 pub use crate::tables::IdleRows;
 use crate::tables::Tables;
@@ -75,6 +76,14 @@ pub struct Trainer {
     pub global_step: u64,
 }
 
+/// What a tensor of a [`Trainer`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tensor {
+    Variable,
+    /// One of the optimizer's state.
+    State,
+}
+
 /// How to train.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TrainerOptions {
@@ -94,6 +103,8 @@ pub enum Keep {
     /// Losses, gradients and the scores of the tasks alone.
     #[default]
     Needed,
+    /// All that metrics read of the predictions, too.
+    Metrics,
     /// The tensors of feature groups and blocks and all predictions, too.
     Everything,
 }
@@ -108,17 +119,18 @@ impl Trainer {
         let model = Model::build(pipeline, features, Purpose::Training)?;
         let train_config = pipeline.proto.train_config.clone().unwrap_or_default();
         let optimizers = Optimizers::new(pipeline)?;
-        let outputs = step_outputs(&model, keep);
-        let parameters = Parameters::initialise(&model.graph, &model.initializers, seed, &pool);
+        let mut parameters = Parameters::initialise(&model.graph, &model.initializers, seed, &pool);
         let Some(training) = &model.training else {
             return Err(Diagnostics(vec![pipeline.error("model_config", "the model has no loss")]));
         };
         let batch_size = pipeline.proto.data_config.as_ref().map_or(32, |data| data.batch_size()) as usize;
         // Rows wait where all variables have the same Adam.
         let idle_rows = if optimizers.groups.len() == 1 { idle_rows } else { IdleRows::EveryStep };
-        let tables = Tables::new(&model, training, &parameters, &optimizers.groups[0].optimizer, idle_rows, batch_size);
+        let mut training = training.clone();
+        Frozen::new(pipeline)?.freeze(&mut parameters, &mut training);
+        let tables = Tables::new(&model, &training, &parameters, &optimizers.groups[0].optimizer, idle_rows, batch_size);
         let dynamic = DynamicTables::new(&model, &optimizers, u64::from(train_config.save_checkpoints_steps()));
-        let training = training.clone();
+        let outputs = step_outputs(&model, Some(&training), keep);
         let executor = Executor::new(model.graph, &outputs, batch_size, precision);
         let slots = optimizers.fresh_slots(&parameters, &pool);
         let group_of = parameters.entries.iter().map(|entry| optimizers.group_of(&entry.name)).collect();
@@ -207,6 +219,25 @@ impl Trainer {
             }
         }
         Ok(())
+    }
+
+    /// Offers every variable and every tensor of the optimizer's state to `set`, by name and shape.
+    pub(crate) fn set_each(&mut self, mut set: impl FnMut(Tensor, &str, &[usize], &mut [f32])) {
+        self.tables.forget();
+        for entry in &mut self.parameters.entries {
+            set(Tensor::Variable, &entry.name, &entry.shape, &mut entry.values);
+        }
+        for (place, all) in self.slots.iter_mut().enumerate() {
+            for (entry, values) in self.parameters.entries.iter().zip(all).filter(|(entry, _)| entry.trainable) {
+                let Some(name) = self.optimizers.slot_name(place, &entry.name) else { continue };
+                set(Tensor::State, &name, &entry.shape, values);
+            }
+        }
+        for (names, group) in self.optimizers.scalar_names().into_iter().zip(&mut self.optimizers.groups) {
+            for (name, value) in names.iter().zip(&mut group.scalars) {
+                set(Tensor::State, name, &[], std::slice::from_mut(value));
+            }
+        }
     }
 
     /// Takes the time of every operation from now on.
@@ -466,13 +497,17 @@ fn block_tensors(blocks: &[BlockOutput]) -> Vec<(String, Value)> {
 }
 
 /// The tensors of a training graph that a step reads after the run.
-pub(crate) fn step_outputs(model: &Model, keep: Keep) -> Vec<Value> {
+pub(crate) fn step_outputs(model: &Model, training: Option<&Training>, keep: Keep) -> Vec<Value> {
     let mut outputs = match keep {
         Keep::Everything => model.output_values(),
         Keep::Needed => model.tasks.iter().filter_map(|task| task.score).map(|score| model.outputs[score].value).collect(),
+        Keep::Metrics => {
+            let read = model.tasks.iter().flat_map(|task| [task.score, task.value, task.logits]).flatten();
+            read.map(|output| model.outputs[output].value).collect()
+        }
     };
     outputs.extend(model.losses.iter().map(|(_, value)| *value));
-    if let Some(training) = &model.training {
+    if let Some(training) = training {
         outputs.push(training.total_loss);
         outputs.extend(training.regularization);
         outputs.extend(training.gradients.dense.iter().map(|(_, value)| *value));

@@ -1,15 +1,19 @@
 //! What a config's model costs: shapes, parameters, work and memory, known before any data is read.
 
+use std::path::Path;
+
 use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::FeatureSet;
-use rankmill_graph::{Executor, Graph, Value};
+use rankmill_graph::{Executor, Graph, ParameterSlot, Value};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::substrate::LENGTH_UNIT;
 use rankmill_model::{Bounds, DynamicTable, Model, Purpose};
 use rankmill_nn::layers::Tensors;
 
+use crate::control::Control;
+use crate::frozen::Frozen;
+use crate::golden_rows::GOLDEN_ROWS;
 use crate::optimizers::Optimizers;
-use crate::run::GOLDEN_ROWS;
 use crate::step::{Keep, step_outputs};
 use crate::tables::waits;
 
@@ -73,6 +77,7 @@ impl ModelSummary {
     /// # Errors
     /// What the config asks for and can't be built, with the config line.
     pub fn new(pipeline: &Pipeline) -> Result<ModelSummary, Diagnostics> {
+        Control::new(pipeline, Path::new(pipeline.proto.model_dir()))?;
         let features = FeatureSet::new(pipeline)?;
         let inference = Model::build(pipeline, &features, Purpose::Prediction)?;
         let training = Model::build(pipeline, &features, Purpose::Training)?;
@@ -84,7 +89,10 @@ impl ModelSummary {
             slots.map(|slot| slot.shape.elements() as u64).sum::<u64>()
         };
         let (embedding_parameters, dense_parameters) = (elements(true), elements(false));
-        let copies = 1 + optimizers.slot_count() as u64;
+        let frozen = Frozen::new(pipeline)?;
+        let trained = |slot: &&ParameterSlot| slot.trainable && !frozen.contains(&slot.name);
+        let trained: u64 = inference.graph.parameters().iter().filter(trained).map(|slot| slot.shape.elements() as u64).sum();
+        let variables = embedding_parameters + dense_parameters + optimizers.slot_count() as u64 * trained;
         let tables = || inference.graph.parameters().iter().filter(|slot| is_table(&slot.name)).map(|slot| slot.shape.dims[0] as u64);
         let table_rows: u64 = tables().sum();
         let buffers = |model: &Model, outputs: &[Value], rows: usize| {
@@ -94,12 +102,12 @@ impl ModelSummary {
         };
         // Scored are the golden rows of checkpoints, and batches if the config has something to evaluate on.
         let scored = if pipeline.proto.eval_path.is_some() { batch_size } else { GOLDEN_ROWS };
-        let planned = buffers(&training, &step_outputs(&training, Keep::Needed), batch_size)
+        let planned = buffers(&training, &step_outputs(&training, training.training.as_ref(), Keep::Needed), batch_size)
             + buffers(&inference, &inference.output_values(), scored);
         // Each row of a table has a place and a stamp for its sparse gradient, and in tables whose rows wait a step.
         let waiting: u64 = tables().map(|rows| if waits(rows as usize, batch_size) { rows } else { 0 }).sum();
         let by_row = 8 * table_rows + 4 * waiting;
-        let training_bytes = 4 * copies * (embedding_parameters + dense_parameters) + by_row + planned + PROCESS_BYTES;
+        let training_bytes = 4 * variables + by_row + planned + PROCESS_BYTES;
         Ok(ModelSummary {
             blocks: blocks(&inference),
             embedding_parameters,
@@ -108,7 +116,11 @@ impl ModelSummary {
             training_flops_per_row: training.graph.flops_per_row(),
             training_bytes,
             assumes_positions: training.feed.longest(ASSUMED_POSITIONS).1 == Bounds::Assumed,
-            dynamic_tables: training.dynamic.iter().map(|table| dynamic_table(table, &training.graph, copies)).collect(),
+            dynamic_tables: training
+                .dynamic
+                .iter()
+                .map(|table| dynamic_table(table, &training.graph, 1 + optimizers.slot_count() as u64))
+                .collect(),
         })
     }
 }

@@ -318,7 +318,9 @@ fn compare(folder: &Path, threads: usize, idle_rows: IdleRows, last: u64) -> Ver
     // Of a case with random numbers in its losses only what comes before them can be compared; with dropout, nothing before evaluation.
     let note = manifest["note"].as_str().unwrap_or_default();
     let is_random = note.starts_with("RANDOM");
-    let has_random_layers = note.starts_with("RANDOM: training differs");
+    // Learnt dropout of features is random, too (EasyRec behaviour 163).
+    let drops_features = pipeline.proto.model_config.as_ref().is_some_and(|model| model.variational_dropout.is_some());
+    let (is_random, has_random_layers) = (is_random || drops_features, drops_features || note.starts_with("RANDOM: training differs"));
     if is_random {
         verdict.least = if has_random_layers { 1 } else { 4 };
     }
@@ -358,6 +360,14 @@ fn compare(folder: &Path, threads: usize, idle_rows: IdleRows, last: u64) -> Ver
         for (label, values) in trace.under(&name("label/")) {
             let place = features.label_names().iter().position(|known| known == label).expect("a label");
             verdict.magnitude(name(label), &batch.labels[place], &values.values, 1e-7);
+        }
+        if drops_features {
+            // The loss of the rates is what the total has besides all others.
+            let sum = |prefix: &str| trace.under(prefix).flat_map(|(_, tensor)| &tensor.values).map(|x| f64::from(*x)).sum::<f64>();
+            let total = sum("step1/total_loss");
+            let rest = total - sum("step1/loss_dict/") - sum("step1/reg_terms");
+            let found = trainer.loss_terms().find(|(name, _)| *name == "variational_dropout_loss").map_or(f32::NAN, |(_, loss)| loss);
+            verdict.note("step1/variational_dropout_loss".to_owned(), (f64::from(found) - rest).abs() / (f64::from(f32::EPSILON) * total));
         }
         if is_random {
             break;

@@ -24,12 +24,15 @@ fn definitions_are_consistent() {
 
 #[test]
 fn help_of_every_command() {
-    let paths: [&[&str]; 12] = [
+    let paths: [&[&str]; 15] = [
         &[],
         &["check"],
         &["train"],
         &["eval"],
         &["predict"],
+        &["compare"],
+        &["explain"],
+        &["select"],
         &["export"],
         &["import"],
         &["data"],
@@ -60,11 +63,14 @@ fn flags_of_train() {
 
 #[test]
 fn wrong_usage_is_refused() {
-    let wrong: [&[&str]; 15] = [
+    let wrong: [&[&str]; 18] = [
         &[],
         &["fly"],
         &["train"],
         &["train", "a", "--resume", "--overwrite"],
+        &["train", "a", "--resume", "--continue-train"],
+        &["compare", "a"],
+        &["select", "m", "--top-k", "0"],
         &["train", "a", "--threads", "0"],
         &["train", "a", "--threads", "-1"],
         &["train", "a", "--seed", "x"],

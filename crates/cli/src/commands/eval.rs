@@ -57,6 +57,7 @@ pub(crate) fn run(arguments: &EvalArgs, output: &Output) -> anyhow::Result<Outco
         seconds: Metrics::from([("eval", evaluation.seconds)]),
         steps: *global_step,
         model: folder.display().to_string(),
+        export: None,
         remarks: skipped.into_iter().collect(),
         profile: Vec::new(),
     };

@@ -2,12 +2,15 @@
 
 pub(crate) mod calibrate;
 pub(crate) mod check;
+pub(crate) mod compare;
 pub(crate) mod data;
 pub(crate) mod demo;
 pub(crate) mod eval;
+pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod predict;
+pub(crate) mod select;
 pub(crate) mod serve;
 pub(crate) mod train;
 
@@ -27,6 +30,9 @@ pub(crate) fn run(command: &Command, output: &Output) -> anyhow::Result<Outcome>
         Command::Export(arguments) => export::run(arguments, output),
         Command::Import(arguments) => import::run(arguments, output),
         Command::Serve(arguments) => serve::run(arguments, output),
+        Command::Compare(arguments) => compare::run(arguments, output),
+        Command::Explain(arguments) => explain::run(arguments, output),
+        Command::Select(arguments) => select::run(arguments, output),
         Command::Demo(arguments) => demo::run(arguments, output),
     }
 }

@@ -45,10 +45,15 @@ pub(crate) struct TrainArgs {
     /// Go on from the newest checkpoint of the model directory, or start if there is none.
     #[arg(long, conflicts_with = "overwrite")]
     pub(crate) resume: bool,
+    /// Go on from the newest checkpoint with the training files from their beginning, such as those of a new day: the model and the
+    /// optimizer go on, the steps are counted on.
+    #[arg(long, conflicts_with_all = ["overwrite", "resume"], alias = "continue_train")]
+    pub(crate) continue_train: bool,
     /// Start anew although the model directory holds a run, and remove its checkpoints.
     #[arg(long)]
     pub(crate) overwrite: bool,
-    /// Evaluate after every so many steps, besides the end [default: only at the end].
+    /// Evaluate after every so many steps, besides the end [default: only at the end, and with each checkpoint where the export or an
+    /// early stop is decided by it].
     #[arg(long, value_name = "STEPS")]
     pub(crate) eval_every: Option<NonZeroU64>,
     /// Seed of initial weights, shuffling and dropout.
@@ -76,11 +81,12 @@ pub(crate) struct TrainArgs {
 }
 
 impl TrainArgs {
-    /// What --resume and --overwrite say.
+    /// What --resume, --continue-train and --overwrite say.
     pub(crate) fn start(&self) -> Start {
-        match (self.resume, self.overwrite) {
-            (true, _) => Start::Resume,
-            (_, true) => Start::Overwrite,
+        match (self.resume, self.continue_train, self.overwrite) {
+            (true, _, _) => Start::Resume,
+            (_, true, _) => Start::Continue,
+            (_, _, true) => Start::Overwrite,
             _ => Start::Fresh,
         }
     }
@@ -153,6 +159,7 @@ fn tell(event: &Event<'_>, progress: &mut Progress, output: &Output) {
             fraction: at.fraction,
         }),
         Event::Saved(path) => log(progress, Level::Info, &format!("saved {}", path.display())),
+        Event::Exported(path) => log(progress, Level::Info, &format!("exported {}", path.display())),
         Event::Evaluating(fraction) => progress.update_share(*fraction, "evaluating"),
         Event::Evaluated { step, evaluation } => {
             let figures: Vec<String> = evaluation.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
@@ -166,9 +173,7 @@ fn tell(event: &Event<'_>, progress: &mut Progress, output: &Output) {
 /// The final figures.
 fn report(trained: &Trained) -> RunReport {
     let mut remarks = Vec::new();
-    if trained.interrupted {
-        remarks.push("stopped before the end; go on with --resume".to_owned());
-    }
+    remarks.extend(trained.ending.as_ref().map(ToString::to_string));
     if trained.report.skipped > 0 {
         remarks.push(trained.report.to_string());
     }
@@ -197,6 +202,7 @@ fn report(trained: &Trained) -> RunReport {
         ]),
         steps: trained.global_step,
         model: trained.checkpoint.display().to_string(),
+        export: trained.export.as_ref().map(|path| path.display().to_string()),
         remarks,
         profile: profile_lines(&trained.profile),
     }

@@ -2,6 +2,7 @@
 //!
 //! The numbers are EasyRec's in each case; the lint says so, with the place, the effect and the fix.
 
+mod control;
 mod features;
 mod heads;
 mod model;
@@ -38,6 +39,7 @@ pub fn lints(pipeline: &Pipeline) -> Vec<Lint> {
     training::find(&mut finder);
     settings::find(&mut finder);
     unread::find(&mut finder);
+    control::find(&mut finder);
     model::find(&mut finder);
     let mut found = finder.found;
     found.sort_by_key(|lint| (lint.diagnostic.line, lint.diagnostic.column));

@@ -14,8 +14,8 @@ const COLUMNS: &str = "not used yet: `input_fields` names the columns of a file,
 const SHAPES: &str = "the features say how many values a field holds, as with EasyRec's file inputs";
 const RTP: &str = "only an RTP input reads it";
 const RECORDS: &str = "only a TFRecord input reads it";
-const EVALUATIONS: &str = "not used yet: evaluations come at the end of training and as often as `--eval-every` says";
-const RESTORING: &str = "not used yet: it picks what is restored of another model, and all that fits is restored";
+const EVALUATIONS: &str = "EasyRec reads it nowhere: evaluations come at the end of training and as often as `--eval-every` says";
+const SIGNATURE: &str = "this setting shapes the inputs of TensorFlow's SavedModel; exported models take rows as they are";
 const REMOVE: &str = "remove it";
 const THREADS: &str = "remove it; use `--threads` to choose the number of threads";
 
@@ -32,7 +32,7 @@ const fn idle(message: &'static str, field: &'static str, effect: &'static str, 
 }
 
 /// Values, by message and field.
-const VALUES: [Idle; 44] = [
+const VALUES: [Idle; 45] = [
     idle("DatasetConfig", "chief_redundant", MACHINERY, REMOVE),
     idle("DatasetConfig", "data_compression_type", RECORDS, REMOVE),
     idle("DatasetConfig", "eval_batch_size", "evaluation uses `batch_size`, as EasyRec's file inputs do", REMOVE),
@@ -53,11 +53,16 @@ const VALUES: [Idle; 44] = [
         "remove it; `max_capacity` says how many ids there may be",
     ),
     idle("EVParams", "use_cache", MACHINERY, REMOVE),
-    idle("EasyRecModel", "restore_filters", RESTORING, REMOVE),
     idle("EvalConfig", "eval_interval_secs", EVALUATIONS, "remove it, and train with `--eval-every STEPS`"),
-    idle("EvalConfig", "eval_online", EVALUATIONS, "remove it, and train with `--eval-every STEPS`"),
     idle("EvalConfig", "max_evals", EVALUATIONS, "remove it, and train with `--eval-every STEPS`"),
     idle("EvalConfig", "save_graph", GRAPH, REMOVE),
+    idle("ExportConfig", "auto_multi_value", SIGNATURE, REMOVE),
+    idle("ExportConfig", "batch_size", SIGNATURE, REMOVE),
+    idle("ExportConfig", "export_features", SIGNATURE, REMOVE),
+    idle("ExportConfig", "export_rtp_outputs", SIGNATURE, REMOVE),
+    idle("ExportConfig", "filter_inputs", SIGNATURE, REMOVE),
+    idle("ExportConfig", "multi_placeholder", SIGNATURE, REMOVE),
+    idle("ExportConfig", "placeholder_named_by_input", SIGNATURE, REMOVE),
     idle("FeatureConfig", "max_partitions", MACHINERY, REMOVE),
     idle("FeatureConfigV2", "embedding_on_cpu", MACHINERY, REMOVE),
     idle(
@@ -71,25 +76,11 @@ const VALUES: [Idle; 44] = [
     idle("Field", "user_define_fn_res_type", "labels are f32, whatever a function makes of them", REMOVE),
     idle("MLP", "add_to_outputs", "not used yet: predictions hold the scores, and no outputs of hidden layers", REMOVE),
     idle("Optimizer", "moving_average_decay", "only `use_moving_average` needs it, which is not supported", REMOVE),
-    idle(
-        "TrainConfig",
-        "dead_line",
-        "not used yet: training ends after its steps or with its data",
-        "remove it, and interrupt the run when its time is over; it leaves a checkpoint",
-    ),
-    idle("TrainConfig", "enable_oss_stop_signal", MACHINERY, REMOVE),
-    idle("TrainConfig", "force_restore_shape_compatible", RESTORING, REMOVE),
     idle("TrainConfig", "inter_op_parallelism_threads", MACHINERY, THREADS),
     idle("TrainConfig", "intra_op_parallelism_threads", MACHINERY, THREADS),
-    idle("TrainConfig", "is_profiling", MACHINERY, REMOVE),
+    idle("TrainConfig", "is_profiling", MACHINERY, "remove it, and train with `--profile`"),
     idle("TrainConfig", "num_gpus_per_worker", MACHINERY, REMOVE),
     idle("TrainConfig", "protocol", MACHINERY, REMOVE),
-    idle(
-        "TrainConfig",
-        "save_checkpoints_secs",
-        "not used yet: a checkpoint is written every `save_checkpoints_steps` steps",
-        "set `save_checkpoints_steps`",
-    ),
     idle("TrainConfig", "sparse_accumulator_type", MACHINERY, REMOVE),
     idle("TrainConfig", "startup_delay_steps", MACHINERY, REMOVE),
     idle("TrainConfig", "summary_model_vars", GRAPH, REMOVE),
@@ -100,10 +91,8 @@ const VALUES: [Idle; 44] = [
 ];
 
 /// Whole sections, by path.
-const SECTIONS: [(&str, &str, &str); 2] = [
-    ("export_config", "EasyRec's export is not there: the model directory holds all that serving needs", REMOVE),
-    ("train_config.incr_save_config", MACHINERY, REMOVE),
-];
+const SECTIONS: [(&str, &str, &str); 2] =
+    [("export_config.multi_value_fields", SIGNATURE, REMOVE), ("train_config.incr_save_config", MACHINERY, REMOVE)];
 
 /// Only a value that differs from the default is worth a word: `sync_replicas: true` stands in nearly every config.
 pub(super) fn find(finder: &mut Finder<'_>) {
@@ -149,6 +138,36 @@ fn is_read(input_type: Option<InputType>, setting: &str, value: &Value) -> bool 
 mod tests {
     use super::*;
     use crate::proto;
+
+    /// The settings of a run's course that act, some of them beside others only.
+    const ACTING: [(&str, &str); 3] = [
+        (
+            "TrainConfig",
+            "optimizer_config gradient_clipping_by_norm num_steps fine_tune_checkpoint fine_tune_ckpt_var_map save_checkpoints_steps \
+             save_checkpoints_secs keep_checkpoint_max save_summary_steps log_step_count_steps force_restore_shape_compatible \
+             freeze_gradient enable_oss_stop_signal dead_line",
+        ),
+        ("EvalConfig", "num_examples metrics_set eval_online"),
+        (
+            "ExportConfig",
+            "exporter_type best_exporter_metric metric_bigger enable_early_stop early_stop_func early_stop_params max_check_steps \
+             exports_to_keep asset_files",
+        ),
+    ];
+
+    #[test]
+    fn no_setting_of_a_run_is_ignored_in_silence() {
+        let pool = proto::root_descriptor().parent_pool().clone();
+        for (message, acting) in ACTING {
+            let descriptor = pool.all_messages().find(|known| known.name() == message).expect("a message of the schema");
+            for field in descriptor.fields() {
+                let acts = acting.split_whitespace().any(|name| name == field.name());
+                let listed = VALUES.iter().any(|idle| idle.message == message && idle.field == field.name());
+                let section = SECTIONS.iter().any(|(path, _, _)| path.rsplit('.').next() == Some(field.name()));
+                assert_eq!([acts, listed, section].iter().filter(|known| **known).count(), 1, "{message}.{}", field.name());
+            }
+        }
+    }
 
     #[test]
     fn every_setting_exists_in_the_schema_and_stands_once_in_order() {

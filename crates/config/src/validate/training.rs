@@ -1,6 +1,6 @@
-//! `train_config`: optimizers, learning-rate schedules, and what training cannot do.
+//! `train_config` and `export_config`: optimizers, learning-rate schedules, exporters, and what training cannot do.
 
-use super::Check;
+use super::{Check, listed};
 use crate::proto::learning_rate::LearningRate as Schedule;
 use crate::proto::{LearningRate, Optimizer, optimizer};
 
@@ -16,12 +16,25 @@ pub(super) fn check(check: &mut Check<'_>) {
             "expected something like optimizer_config { adam_optimizer { learning_rate { … } } }",
         );
     }
-    if !train.freeze_gradient.is_empty() {
-        let help = "remove it to train all weights";
-        check.error("train_config.freeze_gradient[0]", "`freeze_gradient` is not supported yet", help);
-    }
     for (at, config) in train.optimizer_config.iter().enumerate() {
         optimizer(check, config, &format!("train_config.optimizer_config[{at}]"));
+    }
+    export(check);
+}
+
+/// The exporter and how many exports it keeps.
+fn export(check: &mut Check<'_>) {
+    const EXPORTERS: [&str; 4] = ["best", "latest", "final", "none"];
+    let Some(export) = &check.proto().export_config else { return };
+    if !EXPORTERS.contains(&export.exporter_type()) {
+        let (path, name) = ("export_config.exporter_type", export.exporter_type());
+        check.report_unknown(path, format!("there is no exporter `{name}`"), name, EXPORTERS, &listed(EXPORTERS));
+    }
+    if export.exports_to_keep() < 1 {
+        check.error("export_config.exports_to_keep", format!("`exports_to_keep` is {}", export.exports_to_keep()), "expected at least 1");
+    }
+    if export.max_check_steps() < 0 {
+        check.error("export_config.max_check_steps", format!("`max_check_steps` is {}", export.max_check_steps()), "expected 0 or more");
     }
 }
 

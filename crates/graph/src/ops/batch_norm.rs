@@ -11,6 +11,7 @@ use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
 use crate::onnx::{Emitter, NoForm, Tensor};
 use crate::op::{Context, Cost, Execution, InputGradients, Op};
+use crate::ops::binary::Binary;
 use crate::ops::concat::Elements;
 use crate::shape::{Axis, Shape};
 
@@ -138,6 +139,18 @@ impl Op for MovingNorm {
             return Err("statistics, scale and offset need one element for each column".to_owned());
         }
         Ok(inputs[0].clone())
+    }
+
+    /// Of the rows alone: nothing is trained with moving statistics.
+    fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
+        debug_assert!(!self.relu, "fusion comes after differentiation");
+        if inputs[1..].iter().any(|input| backward.wants(*input)) {
+            return Err(GraphError::NoGradient { op: self.name() });
+        }
+        let width = backward.shape(inputs[1]).elements();
+        let coefficients = backward.add(NormCoefficients::of_moving(self.epsilon, width), &inputs[1..])?;
+        let scale = backward.add(Elements { first: 0, shape: Shape::fixed(&[width]) }, &[coefficients])?;
+        Ok(vec![Some(backward.add(Binary::Multiply, &[upstream, scale])?), None, None, None, None])
     }
 
     /// In the order of operations of [`NormCoefficients`]; what depends on parameters alone is computed when the model is loaded.

@@ -9,7 +9,8 @@
 //! | hinge | `max(m - d, 0)` |
 //! | focal | `ln(1 + exp(-d))` times the [`FocalFactor`] of `d` with label 1, of pairs with `d` below a bound |
 //!
-//! [`PairLosses`] sums over `j` in the row of `i`; nothing of size B × B is stored.
+//! [`PairLosses`] sums over `j` in the row of `i`; nothing of size B × B is stored. The rows that count are a range of [`PairRanges`], and
+//! `m - d` is a sum of a part of each row, so sums over all pairs are those of `rankmill_kernels::pairs`.
 //! With online hard example mining (Shrivastava, Gupta, Girshick 2016) only the pairs of the largest weighted losses count. Among pairs
 //! that tie at the threshold TensorFlow takes the first ones; here each counts by the same share, so the loss is the same.
 
@@ -23,6 +24,8 @@ use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
 use crate::op::{Context, Cost, Execution, InputGradients, Op};
 use crate::ops::focal::FocalFactor;
+use crate::ops::pair_ranges::{PairRanges, Row};
+use crate::ops::pair_sums::PairSums;
 use crate::shape::Shape;
 
 /// What a pair loses.
@@ -56,6 +59,24 @@ impl Margin {
             Margin::Fixed(margin) => margin,
             Margin::OfLabels => label_difference,
         }
+    }
+
+    /// The part of `m - d` that a row has as the upper one of a pair.
+    pub(super) fn upper(self, row: &Row) -> f64 {
+        let margin = match self {
+            Margin::Fixed(margin) => margin,
+            Margin::OfLabels => row.label,
+        };
+        f64::from(margin) - f64::from(row.score)
+    }
+
+    /// The part that it has as the lower one.
+    pub(super) fn lower(self, row: &Row) -> f64 {
+        let margin = match self {
+            Margin::Fixed(_) => 0.0,
+            Margin::OfLabels => row.label,
+        };
+        f64::from(row.score) - f64::from(margin)
     }
 }
 
@@ -98,31 +119,20 @@ impl<'a> Rows<'a> {
         Rows([inputs[0], inputs[1], inputs[2], inputs[3]])
     }
 
-    fn count(&self) -> usize {
-        self.0[0].rows()
-    }
-
     fn row(&self, i: usize) -> Row {
         let [score, label, session, weight] = self.0.map(|column| column.row(i)[0]);
         Row { score, label, session, weight }
     }
-}
 
-#[derive(Clone, Copy)]
-struct Row {
-    score: f32,
-    label: f32,
-    session: f32,
-    weight: f32,
+    fn ranges(&self) -> PairRanges {
+        PairRanges::new((0..self.0[0].rows()).map(|i| self.row(i)))
+    }
 }
 
 impl Row {
-    /// The pair with a row below this one, if there is one.
-    fn above(&self, other: &Row, rule: &PairRule) -> Option<Pair> {
-        if self.label > other.label && self.session == other.session {
-            return rule.pair(self.score - other.score, self.label - other.label);
-        }
-        None
+    /// The pair with a row below this one, if it counts.
+    fn pair(&self, below: &Row, rule: &PairRule) -> Option<Pair> {
+        rule.pair(self.score - below.score, self.label - below.label)
     }
 }
 
@@ -160,6 +170,20 @@ impl Selection {
 #[derive(Clone, Copy, Debug)]
 pub struct PairLosses(pub PairRule);
 
+impl PairLosses {
+    /// Weighted loss and number of the pairs of a row with rows below it, pair by pair.
+    fn one_by_one<'a>(&self, row: &Row, below: impl Iterator<Item = (&'a Row, usize)>, selection: &Selection) -> (f64, f64) {
+        let (mut total, mut count) = (0.0, 0.0);
+        for pair in below.filter_map(|(other, _)| row.pair(other, &self.0)) {
+            let weighted = row.weight * pair.loss;
+            let share = selection.share(weighted, row.weight * pair.factor);
+            total += f64::from(share * weighted);
+            count += f64::from(share);
+        }
+        (total, count)
+    }
+}
+
 /// Columns of a row, and of all rows.
 const COLUMNS: usize = 4;
 
@@ -189,19 +213,17 @@ impl Op for PairLosses {
     }
 
     fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
-        let (own, all) = (Rows::new(inputs), Rows::new(&inputs[COLUMNS..]));
+        let (own, ranges) = (Rows::new(inputs), Rows::new(&inputs[COLUMNS..]).ranges());
+        let sums = inputs.get(2 * COLUMNS).is_none().then(|| PairSums::new(self.0, &ranges, |_, _| 0.0)).flatten();
         let selection = Selection::new(inputs.get(2 * COLUMNS));
         for i in 0..output.rows() {
             let row = own.row(i);
-            let (mut total, mut count) = (0.0_f64, 0.0_f64);
-            for j in 0..all.count() {
-                if let Some(pair) = row.above(&all.row(j), &self.0) {
-                    let weighted = row.weight * pair.loss;
-                    let share = selection.share(weighted, row.weight * pair.factor);
-                    total += f64::from(share * weighted);
-                    count += f64::from(share);
-                }
-            }
+            let below = ranges.below(&row);
+            let (total, count) = match &sums {
+                _ if row.weight == 0.0 => (0.0, 0.0),
+                Some(sums) => (f64::from(row.weight) * sums.loss(&row, below.clone()), below.len() as f64),
+                None => self.one_by_one(&row, ranges.part(below), &selection),
+            };
             output.row(i).copy_from_slice(&[total as f32, count as f32]);
         }
     }
@@ -239,21 +261,25 @@ impl Op for PairLossesGradient {
     }
 
     fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
-        let (own, all) = (Rows::new(inputs), Rows::new(&inputs[COLUMNS..]));
+        let (own, ranges) = (Rows::new(inputs), Rows::new(&inputs[COLUMNS..]).ranges());
         let (own_upstream, upstream) = (inputs[2 * COLUMNS], inputs[2 * COLUMNS + 1]);
-        let selection = Selection::new(inputs.get(2 * COLUMNS + 2));
-        let slope = |pair: Pair, weight: f32| weight * selection.share(weight * pair.loss, weight * pair.factor) * pair.slope;
+        let hard = inputs.get(2 * COLUMNS + 2);
+        let weight_of = |row: &Row, place: usize| f64::from(upstream.row(place)[0]) * f64::from(row.weight);
+        let sums = hard.is_none().then(|| PairSums::new(self.0, &ranges, weight_of)).flatten();
+        let selection = Selection::new(hard);
+        let slope = |pair: Pair, weight: f32| f64::from(weight * selection.share(weight * pair.loss, weight * pair.factor) * pair.slope);
         for i in 0..output.rows() {
             let row = own.row(i);
-            let mut total = 0.0_f64;
-            for j in 0..all.count() {
-                let other = all.row(j);
-                if let Some(pair) = row.above(&other, &self.0) {
-                    total += f64::from(own_upstream.row(i)[0] * slope(pair, row.weight));
-                } else if let Some(pair) = other.above(&row, &self.0) {
-                    total -= f64::from(upstream.row(j)[0] * slope(pair, other.weight));
-                }
-            }
+            let (below, above) = (ranges.below(&row), ranges.above(&row));
+            let own_upstream = f64::from(own_upstream.row(i)[0]);
+            let total = if let Some(sums) = &sums {
+                sums.slope_above(&row, above) - own_upstream * f64::from(row.weight) * sums.slope_below(&row, below)
+            } else {
+                let as_upper = ranges.part(below).filter_map(|(other, _)| row.pair(other, &self.0));
+                let as_lower = ranges.part(above).filter_map(|(other, place)| Some((other.pair(&row, &self.0)?, other.weight, place)));
+                as_upper.map(|pair| own_upstream * slope(pair, row.weight)).sum::<f64>()
+                    - as_lower.map(|(pair, weight, place)| f64::from(upstream.row(place)[0]) * slope(pair, weight)).sum::<f64>()
+            };
             output.row(i)[0] = total as f32;
         }
     }
@@ -295,11 +321,10 @@ impl Op for HardPairs {
     }
 
     fn block(&self, inputs: &[MatRef<'_>], _: Range<usize>, mut output: MatMut<'_>) {
-        let rows = Rows::new(inputs);
+        let ranges = Rows::new(inputs).ranges();
         let mut losses = Vec::new();
-        for i in 0..rows.count() {
-            let row = rows.row(i);
-            let pairs = (0..rows.count()).filter_map(|j| row.above(&rows.row(j), &self.rule));
+        for (row, _) in ranges.rows() {
+            let pairs = ranges.part(ranges.below(row)).filter_map(|(other, _)| row.pair(other, &self.rule));
             losses.extend(pairs.map(|pair| row.weight * pair.loss));
         }
         output.row(0).copy_from_slice(&hardest(losses, self.ratio));

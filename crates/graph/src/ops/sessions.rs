@@ -1,7 +1,8 @@
 //! `ln Σ exp(x)` over the rows of a session, which losses over lists of rows are composed with (EasyRec behaviours 175 and 177).
 //!
 //! `y_i = ln Σ_j exp(x_j)` over the rows `j` of the session of row `i`. Rows that are marked count in their own sum alone.
-//! `dx_k = Σ_i dy_i · exp(x_k - y_i)` over the rows `i` in whose sum row `k` counts.
+//! `dx_k = Σ_i dy_i · exp(x_k - y_i)` over the rows `i` in whose sum row `k` counts. Sums over a session are formed once, in the order of
+//! the rows, and serve all rows of it.
 
 use rankmill_kernels::view::{MatMut, MatRef};
 
@@ -19,20 +20,67 @@ impl<'a> Rows<'a> {
         Rows([inputs[0], inputs[1], inputs[2]])
     }
 
-    fn count(&self) -> usize {
-        self.0[0].rows()
-    }
-
     fn value(&self, i: usize) -> f32 {
         self.0[0].row(i)[0]
     }
 
-    fn session(&self, i: usize) -> f32 {
-        self.0[1].row(i)[0]
+    fn sessions(&self) -> Sessions {
+        Sessions::new(self.0[1])
     }
 
     fn is_marked(&self, i: usize) -> bool {
         self.0[2].row(i)[0] != 0.0
+    }
+}
+
+/// The sessions of a batch, numbered from 0.
+struct Sessions {
+    /// The number of each row's session.
+    of_row: Vec<u32>,
+    count: usize,
+}
+
+impl Sessions {
+    fn new(column: MatRef<'_>) -> Sessions {
+        let keys = (0..column.rows()).map(|i| (column.row(i)[0] + 0.0).to_bits());
+        let mut known: Vec<u32> = keys.clone().collect();
+        known.sort_unstable();
+        known.dedup();
+        let number = |key: u32| known.partition_point(|other| *other < key) as u32;
+        Sessions { of_row: keys.map(number).collect(), count: known.len() }
+    }
+
+    fn of(&self, row: usize) -> usize {
+        self.of_row[row] as usize
+    }
+
+    /// For each session all of its rows, one after the other, folded.
+    fn fold<T: Clone>(&self, start: T, mut fold: impl FnMut(&mut T, usize)) -> Vec<T> {
+        let mut folded = vec![start; self.count];
+        (0..self.of_row.len()).for_each(|row| fold(&mut folded[self.of(row)], row));
+        folded
+    }
+}
+
+/// The sum of `exp(x)`, as `exp(largest)·total`.
+#[derive(Clone, Copy)]
+struct ExpSum {
+    largest: f32,
+    total: f64,
+}
+
+impl ExpSum {
+    const EMPTY: ExpSum = ExpSum { largest: f32::NEG_INFINITY, total: 0.0 };
+
+    fn logarithm(self) -> f32 {
+        self.largest + self.total.ln() as f32
+    }
+
+    /// The sum with one more term.
+    fn with(self, x: f32) -> ExpSum {
+        let largest = self.largest.max(x);
+        let shrunk = if self.largest == largest { self.total } else { self.total * f64::from((self.largest - largest).exp()) };
+        ExpSum { largest, total: shrunk + f64::from((x - largest).exp()) }
     }
 }
 
@@ -65,14 +113,27 @@ impl Op for SessionLogSumExp {
 
     fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], first_row: usize, mut output: MatMut<'_>) {
         let all = Rows::new(&inputs[COLUMNS..]);
+        let sessions = all.sessions();
+        let unmarked = |row: &usize| !all.is_marked(*row);
+        let largest = sessions.fold(f32::NEG_INFINITY, |largest, row| {
+            if unmarked(&row) {
+                *largest = largest.max(all.value(row));
+            }
+        });
+        let sums = sessions.fold(0.0_f64, |total, row| {
+            if unmarked(&row) {
+                *total += f64::from((all.value(row) - largest[sessions.of(row)]).exp());
+            }
+        });
         for i in 0..output.rows() {
             let own = first_row + i;
-            let session = all.session(own);
-            let counts = |j: &usize| all.session(*j) == session && (*j == own || !all.is_marked(*j));
-            let members = || (0..all.count()).filter(counts).map(|j| all.value(j));
-            let largest = members().fold(f32::NEG_INFINITY, f32::max);
-            let total: f64 = members().map(|x| f64::from((x - largest).exp())).sum();
-            output.row(i)[0] = largest + total.ln() as f32;
+            let session = sessions.of(own);
+            let sum = match sums[session] {
+                0.0 => ExpSum::EMPTY,
+                total => ExpSum { largest: largest[session], total },
+            };
+            let sum = if all.is_marked(own) { sum.with(all.value(own)) } else { sum };
+            output.row(i)[0] = sum.logarithm();
         }
     }
 
@@ -115,12 +176,19 @@ impl Op for SessionLogSumExpGradient {
     fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], first_row: usize, mut output: MatMut<'_>) {
         let all = Rows::new(&inputs[COLUMNS..]);
         let (sums, upstream) = (inputs[2 * COLUMNS], inputs[2 * COLUMNS + 1]);
+        let (sum, upstream) = (|row: usize| sums.row(row)[0], |row: usize| f64::from(upstream.row(row)[0]));
+        let sessions = all.sessions();
+        // No row's value is above the sums it counts in: with the least of them taken off, no power of e is above 1.
+        let least = sessions.fold(f32::INFINITY, |least, row| *least = least.min(sum(row)));
+        let shares = sessions.fold(0.0_f64, |total, row| *total += upstream(row) * f64::from(least[sessions.of(row)] - sum(row)).exp());
         for k in 0..output.rows() {
             let own = first_row + k;
-            let (x, session, marked) = (all.value(own), all.session(own), all.is_marked(own));
-            let counts = |i: &usize| all.session(*i) == session && (*i == own || !marked);
-            let terms = (0..all.count()).filter(counts).map(|i| f64::from(upstream.row(i)[0] * (x - sums.row(i)[0]).exp()));
-            output.row(k)[0] = terms.sum::<f64>() as f32;
+            let (x, session) = (all.value(own), sessions.of(own));
+            let gradient = match all.is_marked(own) {
+                true => upstream(own) * f64::from(x - sum(own)).exp(),
+                false => shares[session] * f64::from(x - least[session]).exp(),
+            };
+            output.row(k)[0] = gradient as f32;
         }
     }
 
@@ -149,12 +217,14 @@ impl Op for SessionMean {
         input >= 2
     }
 
-    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
-        let (values, sessions) = (inputs[2], inputs[3]);
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], first_row: usize, mut output: MatMut<'_>) {
+        let sessions = Sessions::new(inputs[3]);
+        let sums = sessions.fold((0.0_f64, 0.0_f64), |(total, count), row| {
+            *total += f64::from(inputs[2].row(row)[0]);
+            *count += 1.0;
+        });
         for i in 0..output.rows() {
-            let session = inputs[1].row(i)[0];
-            let members = (0..values.rows()).filter(|j| sessions.row(*j)[0] == session);
-            let (total, count) = members.fold((0.0_f64, 0.0_f64), |(total, count), j| (total + f64::from(values.row(j)[0]), count + 1.0));
+            let (total, count) = sums[sessions.of(first_row + i)];
             output.row(i)[0] = (total / count) as f32;
         }
     }

@@ -47,7 +47,10 @@ pub(super) async fn read(body: Body, headers: &HeaderMap, limits: &Limits) -> Re
     let encoding = headers.get(header::CONTENT_ENCODING).map_or(&b"identity"[..], |encoding| encoding.as_bytes());
     if ![&b"identity"[..], b"gzip", b"deflate"].contains(&encoding) {
         let encoding = rankmill_data::shown(encoding);
-        return Err(ServeError::new(ErrorKind::UnsupportedType, format!("the body's encoding is `{encoding}`, but must be gzip or deflate")));
+        return Err(ServeError::new(
+            ErrorKind::UnsupportedType,
+            format!("the body's encoding is `{encoding}`, but must be gzip or deflate"),
+        ));
     }
     let body = match Limited::new(body, limits.body_bytes).collect().await {
         Ok(body) => body.to_bytes(),

@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn times_of_grpc_are_read() {
-        let read = |text: &str| grpc_timeout(&HeaderMap::from_iter([("grpc-timeout".parse().expect("a name"), text.parse().expect("a value"))]));
+        let read =
+            |text: &str| grpc_timeout(&HeaderMap::from_iter([("grpc-timeout".parse().expect("a name"), text.parse().expect("a value"))]));
         for (text, time) in [("2H", Some(7_200_000)), ("1M", Some(60_000)), ("3S", Some(3000)), ("250m", Some(250)), ("9000u", Some(9))] {
             assert_eq!(read(text), time.map(Duration::from_millis), "{text}");
         }

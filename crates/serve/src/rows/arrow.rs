@@ -136,7 +136,9 @@ fn write_value(column: &ArrayRef, row: usize, text: &mut Vec<u8>) -> Result<(), 
         }
         DataType::Float32 => write_number::<Float32Type>(column, row, text),
         DataType::Float64 => write_number::<Float64Type>(column, row, text),
-        other => return Err(format!("columns of type {other} are not read; texts, numbers, booleans, and lists and dictionaries of those are")),
+        other => {
+            return Err(format!("columns of type {other} are not read; texts, numbers, booleans, and lists and dictionaries of those are"));
+        }
     }
     Ok(())
 }

@@ -84,9 +84,7 @@ impl<'a> JsonRows<'a> {
 
     /// Checks the columns of a body that names them once: each is one field, and with the context they are all that the model needs.
     pub(crate) fn check_columns(&self, places: &[usize]) -> Result<(), ServeError> {
-        let problem = |place: usize, problem: &str| {
-            ServeError::invalid(format!("field `{}` {problem}", self.schema.fields[place].name))
-        };
+        let problem = |place: usize, problem: &str| ServeError::invalid(format!("field `{}` {problem}", self.schema.fields[place].name));
         for (at, place) in places.iter().enumerate() {
             if places[..at].contains(place) {
                 return Err(problem(*place, "is twice among the columns"));

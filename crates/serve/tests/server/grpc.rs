@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use rankmill_serve::grpc::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use rankmill_serve::grpc::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use rankmill_serve::grpc::inference::{
-    DataType, InferTensorContents, ModelConfigRequest, ModelInferRequest, ModelMetadataRequest, ModelReadyRequest,
-    ModelStatisticsRequest, ServerLiveRequest, ServerReadyRequest,
+    DataType, InferTensorContents, ModelConfigRequest, ModelInferRequest, ModelMetadataRequest, ModelReadyRequest, ModelStatisticsRequest,
+    ServerLiveRequest, ServerReadyRequest,
 };
 use rankmill_serve::grpc_health::health::HealthCheckRequest;
 use rankmill_serve::grpc_health::health::health_check_response::ServingStatus;

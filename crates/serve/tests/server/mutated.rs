@@ -122,9 +122,8 @@ fn eventually_closed(address: std::net::SocketAddr) {
 
 /// Values that no field takes, or the one that is asked for does not.
 fn wrong(random: &mut Random) -> Value {
-    const VALUES: [&str; 9] = [
-        r#"{"a": 1}"#, "[[[[[1]]]]]", r#""x""#, "1.5", "true", "99999999999999999999999", "[1, 2]", r#"{"b64": "*"}"#, r#"[[1], [2, 3]]"#,
-    ];
+    const VALUES: [&str; 9] =
+        [r#"{"a": 1}"#, "[[[[[1]]]]]", r#""x""#, "1.5", "true", "99999999999999999999999", "[1, 2]", r#"{"b64": "*"}"#, r#"[[1], [2, 3]]"#];
     serde_json::from_str(VALUES[random.below(VALUES.len())]).expect("JSON")
 }
 

@@ -148,8 +148,11 @@ fn labels_canary_and_shadow() {
     };
     // Six answers of version 10 without a name and one with a label, of 10 rows each.
     eventually("the shadow has scored", || shadowed() == 70);
-    let (answered, shadow): (Vec<_>, Vec<_>) =
-        expected(10, 10).iter().zip(expected(20, 10)).map(|(a, b)| (f64::from(f32::from_bits(a.0)), f64::from(f32::from_bits(b.0)))).unzip();
+    let (answered, shadow): (Vec<_>, Vec<_>) = expected(10, 10)
+        .iter()
+        .zip(expected(20, 10))
+        .map(|(a, b)| (f64::from(f32::from_bits(a.0)), f64::from(f32::from_bits(b.0))))
+        .unzip();
     let difference = (shadow.iter().sum::<f64>() - answered.iter().sum::<f64>()) / 10.0;
     let text = get(address, "/metrics").text();
     let figure = |name: &str| -> f64 {

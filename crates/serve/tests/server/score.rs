@@ -96,7 +96,12 @@ fn a_header_gives_the_context_of_columns() {
     assert_eq!(post("application/json", context, rows.as_bytes()).ok(), expected);
     let answer = post("text/csv", context, b"movie_id\n1\n2\n3\n");
     assert_eq!((answer.status, answer.header("rankmill-model-version")), (200, Some("20")));
-    let logits: Vec<u32> = answer.text().lines().skip(1).map(|line| line.split(',').nth(1).expect("two").parse::<f32>().expect("a number").to_bits()).collect();
+    let logits: Vec<u32> = answer
+        .text()
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').nth(1).expect("two").parse::<f32>().expect("a number").to_bits())
+        .collect();
     assert_eq!(logits, column(expected["scores"].as_array().expect("scores"), "logits"));
     assert_eq!(arrow_logits(&post(ARROW, context, &stream_of(vec![("movie_id", Arc::new(Int32Array::from(vec![1, 2, 3])))]))), logits);
     for (context, body, words) in [
@@ -153,7 +158,8 @@ fn arrow_columns_may_have_every_form_of_their_values() {
         let columns = vec![("user_id", ids(9)), ("movie_id", ids(3)), ("genres", genres)];
         let stream = scored(&server, ARROW, &stream_of(columns.clone()));
         assert_eq!(arrow_logits(&stream), expected, "{kind}");
-        let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).expect("columns");
+        let batch =
+            RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).expect("columns");
         let mut file = FileWriter::try_new(Vec::new(), &batch.schema()).expect("a file");
         file.write(&batch).expect("written");
         let file = scored(&server, ARROW, &file.into_inner().expect("finished"));

@@ -28,6 +28,46 @@ impl Reduction {
     }
 }
 
+impl Reduction {
+    /// How much a group counts.
+    pub(crate) fn weight(self, group: &GroupAuc) -> f64 {
+        match self {
+            Reduction::Mean => 1.0,
+            Reduction::MeanBySampleNum => group.rows as f64,
+            Reduction::MeanByPositiveNum => group.positives as f64,
+        }
+    }
+}
+
+/// A group with rows of both classes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct GroupAuc {
+    /// Its exact AUC.
+    pub(crate) auc: f64,
+    /// Its rows.
+    pub(crate) rows: usize,
+    /// Its positive rows.
+    pub(crate) positives: usize,
+}
+
+/// The groups of rows with both classes, in the order of their keys.
+pub(crate) fn group_aucs(keys: &[u64], labels: &[f32], scores: &[f32]) -> Vec<GroupAuc> {
+    let rows = keys.iter().zip(labels).zip(scores);
+    of_groups(rows.map(|((&key, label), score)| Row { key, score: rankable(*score), positive: is_positive(*label) }).collect())
+}
+
+fn of_groups(mut rows: Vec<Row>) -> Vec<GroupAuc> {
+    rows.sort_unstable_by(|left, right| left.key.cmp(&right.key).then(left.score.total_cmp(&right.score)));
+    let mut groups = Vec::new();
+    for group in rows.chunk_by(|left, right| left.key == right.key) {
+        let positives = group.iter().filter(|row| row.positive).count();
+        if positives > 0 && positives < group.len() {
+            groups.push(GroupAuc { auc: sorted_auc(group, positives), rows: group.len(), positives });
+        }
+    }
+    groups
+}
+
 /// Exact AUC per key, averaged over the keys.
 #[derive(Clone, Debug)]
 pub struct GroupedAuc {
@@ -62,20 +102,10 @@ impl Metric for GroupedAuc {
     }
 
     fn finish(&self) -> f64 {
-        let mut rows = self.rows.clone();
-        rows.sort_unstable_by(|left, right| left.key.cmp(&right.key).then(left.score.total_cmp(&right.score)));
         let (mut weighted, mut weights) = (0.0, 0.0);
-        for group in rows.chunk_by(|left, right| left.key == right.key) {
-            let positives = group.iter().filter(|row| row.positive).count();
-            if positives == 0 || positives == group.len() {
-                continue;
-            }
-            let weight = match self.reduction {
-                Reduction::Mean => 1.0,
-                Reduction::MeanBySampleNum => group.len() as f64,
-                Reduction::MeanByPositiveNum => positives as f64,
-            };
-            weighted += weight * sorted_auc(group, positives);
+        for group in of_groups(self.rows.clone()) {
+            let weight = self.reduction.weight(&group);
+            weighted += weight * group.auc;
             weights += weight;
         }
         ratio_or_zero(weighted, weights)

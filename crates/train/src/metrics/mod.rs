@@ -42,6 +42,7 @@ pub use accuracy::Accuracy;
 pub use auc::Auc;
 pub use auc_exact::AucExact;
 pub use calibration::Calibration;
+pub(crate) use grouped_auc::{GroupAuc, group_aucs};
 pub use grouped_auc::{GroupedAuc, Reduction};
 pub use log_loss::LogLoss;
 pub use max_f1::{MaxF1, MaxF1Input};
@@ -165,7 +166,7 @@ pub enum MetricError {
 }
 
 /// Whether EasyRec's cast of labels to int64 leaves something other than zero.
-fn is_positive(label: f32) -> bool {
+pub(crate) fn is_positive(label: f32) -> bool {
     label as i64 != 0
 }
 
@@ -175,6 +176,6 @@ fn ratio_or_zero(numerator: f64, denominator: f64) -> f64 {
 }
 
 /// The scores in the order of ranking: NaN lowest, both zeros equal.
-fn rankable(score: f32) -> f32 {
+pub(crate) fn rankable(score: f32) -> f32 {
     if score.is_nan() { f32::NEG_INFINITY } else { score + 0.0 }
 }
