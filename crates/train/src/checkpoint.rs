@@ -49,7 +49,7 @@ fn single_precision() -> String {
 
 /// Whether a file of a checkpoint is read by nobody but a run that goes on.
 pub(crate) fn is_state(file: &Path) -> bool {
-    file.file_name().is_some_and(|name| name == OPTIMIZER_FILE || name == STATE_FILE)
+    file.file_name().is_some_and(|name| [OPTIMIZER_FILE, ADMISSION_FILE, STATE_FILE].iter().any(|state| name == *state))
 }
 
 /// Writes a checkpoint of `trainer` and removes all but the newest `keep`; with 0 all are kept, as in TensorFlow.
