@@ -125,9 +125,7 @@ fn numbers_are_scaled_and_counted_in_buckets() {
 #[test]
 fn tokens_are_two_numbers_each() {
     let tokens = Tokens::new(" ", TokenIds::Hash(1000), 100);
-    let Column::Sequence(found) = column(TextFunction::Tokens(tokens.clone()), Scaling::default(), &[], ["red", ""]) else {
-        panic!("a sequence")
-    };
+    let Column::Sequence(found) = column(TextFunction::Tokens(tokens), Scaling::default(), &[], ["red", ""]) else { panic!("a sequence") };
     // [CLS] red [SEP] (empty) [SEP] (empty)
     assert_eq!((found.rows(), found.length(0), found.longest), (1, 6, 6));
     let Positions::Dense(numbers) = found.positions else { panic!("numbers") };

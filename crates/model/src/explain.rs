@@ -126,7 +126,7 @@ struct Mask {
     name: String,
     value: Value,
     /// For each feature of the group its place among all, first column and width.
-    parts: Vec<(usize, usize, usize)>,
+    parts: Vec<MaskPart>,
 }
 
 /// Explains the scores of a model.
@@ -266,10 +266,13 @@ impl Explainer {
     }
 }
 
+/// A feature's place among all features, and the first and the number of its columns.
+type MaskPart = (usize, usize, usize);
+
 /// The masks that are as wide as a feature group, for the first group that is so wide.
 fn masks(model: &Model, explaining: &Explaining, places: &[usize]) -> Vec<Mask> {
     let width = |value: Value| model.graph.shape(value).elements();
-    let mut groups: Vec<(&str, Vec<(usize, usize, usize)>)> = Vec::new();
+    let mut groups: Vec<(&str, Vec<MaskPart>)> = Vec::new();
     for (feature, place) in explaining.features.iter().zip(places) {
         if groups.last().is_none_or(|(group, _)| *group != feature.group) {
             groups.push((&feature.group, Vec::new()));
@@ -280,7 +283,7 @@ fn masks(model: &Model, explaining: &Explaining, places: &[usize]) -> Vec<Mask> 
     }
     let of_group = |(name, value): &(String, Value)| {
         let name = name.strip_suffix("/mask")?;
-        let fits = |parts: &&Vec<(usize, usize, usize)>| parts.last().is_some_and(|(_, first, own)| first + own == width(*value));
+        let fits = |parts: &&Vec<MaskPart>| parts.last().is_some_and(|(_, first, own)| first + own == width(*value));
         let parts = groups.iter().map(|(_, parts)| parts).find(fits)?;
         Some(Mask { name: name.to_owned(), value: *value, parts: parts.clone() })
     };

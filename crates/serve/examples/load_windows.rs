@@ -91,7 +91,7 @@ fn window(open: &mut [Connection], requests: &[Vec<u8>], seconds: Duration) -> R
 /// A connection that stays open.
 enum Connection {
     Http(BufReader<TcpStream>),
-    Grpc(tokio::runtime::Runtime, tonic::client::Grpc<Channel>),
+    Grpc(Box<(tokio::runtime::Runtime, tonic::client::Grpc<Channel>)>),
 }
 
 impl Connection {
@@ -105,7 +105,7 @@ impl Connection {
             "grpc" => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 let channel = runtime.block_on(Endpoint::from_shared(format!("http://{address}"))?.connect())?;
-                Ok(Connection::Grpc(runtime, tonic::client::Grpc::new(channel)))
+                Ok(Connection::Grpc(Box::new((runtime, tonic::client::Grpc::new(channel)))))
             }
             other => Err(format!("there is no protocol {other}").into()),
         }
@@ -118,11 +118,14 @@ impl Connection {
                 stream.get_mut().write_all(request)?;
                 read_answer(stream)
             }
-            Connection::Grpc(runtime, client) => runtime.block_on(async {
-                client.ready().await?;
-                let path = tonic::codegen::http::uri::PathAndQuery::from_static("/inference.GRPCInferenceService/ModelInfer");
-                Ok(client.unary(Request::new(request.to_vec()), path, Plain).await?.into_inner())
-            }),
+            Connection::Grpc(grpc) => {
+                let (runtime, client) = &mut **grpc;
+                runtime.block_on(async {
+                    client.ready().await?;
+                    let path = tonic::codegen::http::uri::PathAndQuery::from_static("/inference.GRPCInferenceService/ModelInfer");
+                    Ok(client.unary(Request::new(request.to_vec()), path, Plain).await?.into_inner())
+                })
+            }
         }
     }
 }

@@ -66,7 +66,7 @@ fn lists(step: u64) -> [Vec<Vec<u32>>; 3] {
 fn batch(step: u64, lists: &[Vec<Vec<u32>>; 3], dynamic: bool) -> FeatureBatch {
     let mut batch = FeatureBatch {
         rows: 8,
-        labels: vec![(0..8).map(|row| f32::from(u8::from((step + row) % 3 == 0))).collect()],
+        labels: vec![(0..8).map(|row| f32::from(u8::from((step + row).is_multiple_of(3)))).collect()],
         ..FeatureBatch::default()
     };
     for feature in lists {

@@ -110,12 +110,14 @@ impl fmt::Display for ExplainReport {
     }
 }
 
+/// Of an output: predictions, bases, and of each feature absolute values and values.
+type OutputSums = (f64, f64, Vec<(f64, f64)>);
+
 /// Sums over rows.
 #[derive(Default)]
 struct Sums {
     rows: u64,
-    /// For each output: predictions, bases, and of each feature absolute values and values.
-    outputs: Vec<(f64, f64, Vec<(f64, f64)>)>,
+    outputs: Vec<OutputSums>,
     masks: Vec<Vec<f64>>,
 }
 
@@ -198,7 +200,7 @@ pub(crate) fn run(arguments: &ExplainArgs, output: &Output) -> anyhow::Result<Ou
     let mut options = ReaderOptions::sequential(&predictor.pipeline, arguments.input.clone())?;
     options.keep.clone_from(&arguments.keep);
     options.rejected = arguments.rejected.create()?;
-    let mut reader = Reader::new(options, predictor.features.clone())?;
+    let mut reader = Reader::new(options, predictor.features)?;
     let kept = arguments.keep.iter().map(SinkColumn::text);
     let named = columns(&explainer).into_iter().map(|name| SinkColumn::float(name.as_str())).collect::<Vec<_>>();
     let mut sink = arguments.output.as_ref().map(|file| PredictionSink::create(file, kept.chain(named).collect())).transpose()?;

@@ -144,7 +144,7 @@ fn the_rows_of_a_batch_are_explained_each_for_itself() {
     let mut case = Case::new(MASKED);
     let explanation = case.explain(20);
     let mut rows = RawRows::new(4, Arc::from(["rows".to_owned()]));
-    rows.push_fields([&b"0"[..], b"cy", b"a|c|d", b"3"].into_iter(), Origin { file: 0, line: 1 }).expect("a row");
+    rows.push_fields([&b"0"[..], b"cy", b"a|c|d", b"3"], Origin { file: 0, line: 1 }).expect("a row");
     case.batch = case.features.transform(&rows).expect("a good row");
     let alone = case.explain(20);
     assert_eq!(alone.outputs[0].attributions[..], explanation.outputs[0].attributions[9..]);
