@@ -198,8 +198,9 @@ impl Parsed {
 
 /// The fingerprints of integers in decimal. `texts` is what they were read from, which is that decimal already as a rule if it is text.
 pub(crate) fn integer_fingerprints<'a>(values: &'a [i64], texts: TextValues<'a>) -> impl ExactSizeIterator<Item = u64> {
-    values.iter().zip(texts.iter()).map(|(&value, text)| {
-        if is_decimal_of_its_value(text) { fingerprint64(text) } else { fingerprint64(Decimal::new(value).as_bytes()) }
+    let mut decimal = itoa::Buffer::new();
+    values.iter().zip(texts.iter()).map(move |(&value, text)| {
+        if is_decimal_of_its_value(text) { fingerprint64(text) } else { fingerprint64(decimal.format(value).as_bytes()) }
     })
 }
 
