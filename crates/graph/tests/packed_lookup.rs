@@ -35,7 +35,15 @@ fn graph() -> (Graph, Vec<Value>) {
 
 fn run(graph: Graph, outputs: &[Value], matrix: &[f32], table: &[f32]) -> Vec<Vec<f32>> {
     let single = IdColumn { offsets: (0..=20).collect(), ids: (0..20).map(|i| i * 5 % ROWS as u32).collect(), weights: None };
-    let offsets: Vec<u32> = (0..=20).map(|i| i * (i + 1) / 2 % 40).scan(0, |last, next| Some({ *last = next.max(*last); *last })).collect();
+    let offsets: Vec<u32> = (0..=20)
+        .map(|i| i * (i + 1) / 2 % 40)
+        .scan(0, |last, next| {
+            Some({
+                *last = next.max(*last);
+                *last
+            })
+        })
+        .collect();
     let count = *offsets.last().expect("rows");
     let weights = Some((0..count).map(|i| 0.5 + i as f32 / 10.0).collect());
     let several = IdColumn { offsets, ids: (0..count).map(|i| i * 7 % ROWS as u32).collect(), weights };

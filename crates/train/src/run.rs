@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use rankmill_config::proto::TrainConfig;
 use rankmill_config::{Diagnostics, Pipeline};
-use rankmill_data::{
-    Batch, FeatureCache, FeatureStatistics, InputFile, Position, Reader, ReaderOptions, Rejected, Report, Supply,
-};
+use rankmill_data::{Batch, FeatureCache, FeatureStatistics, InputFile, Position, Reader, ReaderOptions, Rejected, Report, Supply};
 use rankmill_graph::OpProfile;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;

@@ -9,7 +9,7 @@ use rankmill_model::Predictor;
 use rankmill_train::evaluate::Evaluator;
 
 use crate::Outcome;
-use crate::arguments::{ModelArgs, PrecisionArgs, TablesArgs, RejectedArgs, ThreadArgs};
+use crate::arguments::{ModelArgs, PrecisionArgs, RejectedArgs, TablesArgs, ThreadArgs};
 use crate::gate::GateArgs;
 use crate::output::{Level, Output};
 use crate::progress::Progress;

@@ -13,7 +13,7 @@ use rankmill_model::{Output as Prediction, Predictor, Scores};
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::arguments::{ModelArgs, PrecisionArgs, TablesArgs, RejectedArgs, ThreadArgs};
+use crate::arguments::{ModelArgs, PrecisionArgs, RejectedArgs, TablesArgs, ThreadArgs};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::table::Table;
