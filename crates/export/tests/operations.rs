@@ -25,7 +25,6 @@ use rankmill_graph::ops::digits::{Digits, Pooling};
 use rankmill_graph::ops::dots::Dots;
 use rankmill_graph::ops::extreme::Extreme;
 use rankmill_graph::ops::fill::{Constant, Fill, FillLike};
-use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::gather::{Gather, Scatter};
 use rankmill_graph::ops::layer_norm::LayerNorm;
 use rankmill_graph::ops::leaf::{DenseInput, Parameter};
@@ -72,28 +71,28 @@ fn numbers(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-const FUNCTIONS: [Function; 21] = [
-    Function::LeakyRelu(0.2),
-    Function::LeakyRelu(1.5),
-    Function::Relu6,
-    Function::Elu,
-    Function::Selu,
-    Function::GeluTanh,
-    Function::GeluErf,
-    Function::Swish,
-    Function::Mish,
-    Function::Softplus,
-    Function::Softsign,
-    Function::HardSigmoid,
-    Function::Sine,
-    Function::Cosine,
-    Function::Logarithm,
-    Function::LogarithmOfNext,
-    Function::Root,
-    Function::Absolute,
-    Function::Power(1.7),
-    Function::Clip { least: -2.0, most: 0.5 },
-    Function::InverseRoot { least: 0.1 },
+const FUNCTIONS: [Unary; 21] = [
+    Unary::LeakyRelu(0.2),
+    Unary::LeakyRelu(1.5),
+    Unary::Relu6,
+    Unary::Elu,
+    Unary::Selu,
+    Unary::GeluTanh,
+    Unary::GeluErf,
+    Unary::Swish,
+    Unary::Mish,
+    Unary::Softplus,
+    Unary::Softsign,
+    Unary::HardSigmoid,
+    Unary::Sine,
+    Unary::Cosine,
+    Unary::Log(0.0),
+    Unary::LogarithmOfNext,
+    Unary::Root,
+    Unary::Absolute,
+    Unary::Power(1.7),
+    Unary::Clip { least: -2.0, most: 0.5 },
+    Unary::InverseRoot { least: 0.1 },
 ];
 
 /// Slots of the dense inputs.
@@ -289,8 +288,8 @@ fn operations_agree_with_onnx_runtime() {
             let x = b.dense(Dense::Rows)?;
             // From -9 to 9, where the function has such arguments.
             let x = b.graph.add(Unary::Scale(9.0), &[x])?;
-            let is_for_positives = matches!(op, Function::Logarithm | Function::LogarithmOfNext | Function::Root | Function::Power(_));
-            let x = if is_for_positives { b.graph.add(Function::Absolute, &[x])? } else { x };
+            let is_for_positives = matches!(op, Unary::Log(0.0) | Unary::LogarithmOfNext | Unary::Root | Unary::Power(_));
+            let x = if is_for_positives { b.graph.add(Unary::Absolute, &[x])? } else { x };
             b.graph.add(op, &[x])
         };
         cases.push(case(folder.path(), &format!("function {op:?}"), built));
@@ -299,7 +298,7 @@ fn operations_agree_with_onnx_runtime() {
         let built = |b: &mut Builder| {
             let (x, y) = (b.dense(Dense::Rows)?, b.parameter(&[WIDTH])?);
             let y = b.graph.add(Binary::Multiply, &[x, y])?;
-            let [x, y] = [b.graph.add(Function::Relu6, &[x])?, b.graph.add(Function::Relu6, &[y])?];
+            let [x, y] = [b.graph.add(Unary::Relu6, &[x])?, b.graph.add(Unary::Relu6, &[y])?];
             b.graph.add(op, &[x, y])
         };
         cases.push(case(folder.path(), &format!("{op:?}"), built));

@@ -7,6 +7,7 @@
 pub mod adam;
 pub mod dispatch;
 pub mod elementwise;
+pub mod fields;
 pub mod fingerprint;
 pub mod gemm;
 pub mod ids;

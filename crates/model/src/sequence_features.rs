@@ -74,26 +74,9 @@ impl Groups<'_> {
         };
         let joined = options.concat_seq_feature();
         let slots: Vec<_> = sequences.iter().map(|feature| self.sequence_slot(*feature)).collect();
-        let mut positions = Vec::with_capacity(sequences.len());
-        for (feature, slot) in sequences.iter().zip(&slots) {
-            let beside = if joined { slots.as_slice() } else { std::slice::from_ref(slot) };
-            let axis = self.feed.axis(&mut builder.graph, beside, Cut::AtMaximum);
-            let value = self.sequence_positions(builder, &self.shared_table(*feature), *feature, axis)?;
-            self.add_square(builder, value, path)?;
-            positions.push(value);
-        }
+        let positions = self.group_positions(builder, &sequences, joined, path)?;
         let axis = self.feed.axis(&mut builder.graph, if joined { &slots } else { &slots[..1] }, Cut::AtMaximum);
-        let scope = if others.is_empty() { String::new() } else { builder.unique("input_layer") };
-        let mut plain = Vec::with_capacity(others.len());
-        for index in others {
-            let spec = &self.features.specs()[index];
-            let member = member(builder, &scope, spec, self.slots.feature(index), spec.embedding_dim, false)
-                .map_err(|error| self.pipeline.error(&spec.path, error))?;
-            if member.is_embedding {
-                self.add_square(builder, member.value, path)?;
-            }
-            plain.push(member.value);
-        }
+        let plain = self.plain_members(builder, &others, path)?;
         let column = self.sequence_slot(first).lengths(Cut::AtMaximum);
         let mut s = builder.scope(&format!("{name} (feature group)"));
         let mut finish = || -> Result<Vec<Tensors>, GraphError> {
@@ -110,6 +93,36 @@ impl Groups<'_> {
             Ok(parts)
         };
         finish().map(Tensors::Tuple).map_err(|error| self.pipeline.error(path, error.to_string()))
+    }
+
+    /// The positions of a group's sequences: along one axis if they are joined, else along an axis each.
+    fn group_positions(&mut self, builder: &mut Builder, sequences: &[usize], joined: bool, path: &str) -> Result<Vec<Value>, Diagnostic> {
+        let slots: Vec<_> = sequences.iter().map(|feature| self.sequence_slot(*feature)).collect();
+        let mut positions = Vec::with_capacity(sequences.len());
+        for (feature, slot) in sequences.iter().zip(&slots) {
+            let beside = if joined { slots.as_slice() } else { std::slice::from_ref(slot) };
+            let axis = self.feed.axis(&mut builder.graph, beside, Cut::AtMaximum);
+            let value = self.sequence_positions(builder, &self.shared_table(*feature), *feature, axis)?;
+            self.add_square(builder, value, path)?;
+            positions.push(value);
+        }
+        Ok(positions)
+    }
+
+    /// The values of a group's other features.
+    fn plain_members(&mut self, builder: &mut Builder, features: &[usize], path: &str) -> Result<Vec<Value>, Diagnostic> {
+        let scope = if features.is_empty() { String::new() } else { builder.unique("input_layer") };
+        let mut plain = Vec::with_capacity(features.len());
+        for index in features {
+            let spec = &self.features.specs()[*index];
+            let member = member(builder, &scope, spec, self.slots.feature(*index), spec.embedding_dim, false)
+                .map_err(|error| self.pipeline.error(&spec.path, error))?;
+            if member.is_embedding {
+                self.add_square(builder, member.value, path)?;
+            }
+            plain.push(member.value);
+        }
+        Ok(plain)
     }
 }
 

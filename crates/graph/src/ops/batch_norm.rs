@@ -108,9 +108,7 @@ impl Op for BatchNorm {
         } else {
             None
         };
-        let part = |backward: &mut Backward<'_>, first| backward.add(Elements { first, shape: Shape::fixed(&[width]) }, &[sums]);
-        let d_gamma = part(backward, 0)?;
-        let d_beta = part(backward, width)?;
+        let [d_gamma, d_beta] = parameter_gradients(backward, sums, width)?;
         Ok(vec![dx, None, Some(d_gamma), Some(d_beta)])
     }
 
@@ -119,8 +117,14 @@ impl Op for BatchNorm {
     }
 }
 
+/// `dγ` and `dβ` out of the sums that hold both.
+fn parameter_gradients(backward: &mut Backward<'_>, sums: Value, width: usize) -> Result<[Value; 2], GraphError> {
+    let mut part = |first| backward.add(Elements { first, shape: Shape::fixed(&[width]) }, &[sums]);
+    Ok([part(0)?, part(width)?])
+}
+
 /// Normalisation by moving statistics: inputs `x [B, N]`, `γ`, `β`, moving mean, moving variance, `[N]` each → `[B, N]`. Before a graph
-/// runs it becomes [`NormCoefficients`] and [`ColumnAffine`].
+/// runs it becomes [`NormCoefficients`] and [`ColumnAffine`]. The statistics are constants to the gradient: `dx = dy ⊙ γ·r`.
 #[derive(Clone, Copy, Debug)]
 pub struct MovingNorm {
     /// Added to the variance.
@@ -141,16 +145,20 @@ impl Op for MovingNorm {
         Ok(inputs[0].clone())
     }
 
-    /// Of the rows alone: nothing is trained with moving statistics.
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
         debug_assert!(!self.relu, "fusion comes after differentiation");
-        if inputs[1..].iter().any(|input| backward.wants(*input)) {
-            return Err(GraphError::NoGradient { op: self.name() });
-        }
-        let width = backward.shape(inputs[1]).elements();
-        let coefficients = backward.add(NormCoefficients::of_moving(self.epsilon, width), &inputs[1..])?;
-        let scale = backward.add(Elements { first: 0, shape: Shape::fixed(&[width]) }, &[coefficients])?;
-        Ok(vec![Some(backward.add(Binary::Multiply, &[upstream, scale])?), None, None, None, None])
+        let [x, gamma, _, mean, variance] = inputs[..] else { return Err(GraphError::NoGradient { op: self.name() }) };
+        let width = backward.shape(gamma).elements();
+        let inverse = backward.add(InverseDeviations { epsilon: self.epsilon, width }, &[variance])?;
+        let sums = backward.add(BatchNormSums, &[x, upstream, mean, inverse])?;
+        let dx = if backward.wants(x) {
+            let scale = backward.add(Binary::Multiply, &[inverse, gamma])?;
+            Some(backward.add(Binary::Multiply, &[upstream, scale])?)
+        } else {
+            None
+        };
+        let [d_gamma, d_beta] = parameter_gradients(backward, sums, width)?;
+        Ok(vec![dx, Some(d_gamma), Some(d_beta), None, None])
     }
 
     /// In the order of operations of [`NormCoefficients`]; what depends on parameters alone is computed when the model is loaded.
@@ -251,7 +259,7 @@ impl Op for ColumnAffine {
     }
 }
 
-/// `r = 1 / sqrt(σ² + ε)` of each column: `[μ, σ²] [2N]` → `[N]`.
+/// `r = 1 / sqrt(σ² + ε)` of each column: `[μ, σ²] [2N]`, or `σ²` alone → `[N]`.
 #[derive(Clone, Copy, Debug)]
 pub struct InverseDeviations {
     /// Added to the variance.
@@ -274,12 +282,13 @@ impl Op for InverseDeviations {
     }
 
     fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
-        let variance = &inputs[0].row(0)[self.width..];
+        let statistics = inputs[0].row(0);
+        let variance = &statistics[statistics.len() - self.width..];
         output.row(0).iter_mut().zip(variance).for_each(|(r, v)| *r = inverse_deviation(*v, self.epsilon));
     }
 }
 
-/// `[dγ, dβ]`, `[2N]`, from `x`, `dy`, `[μ, σ²]`, `r`, and the output after a ReLU if one follows (`dy` is then the gradient of that).
+/// `[dγ, dβ]`, `[2N]`, from `x`, `dy`, `[μ, σ²]` or `μ` alone, `r`, and the output after a ReLU if one follows (`dy` is then the gradient of that).
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNormSums;
 

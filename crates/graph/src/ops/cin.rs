@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rankmill_kernels::substrate::{Blocks, Cut};
 use rankmill_kernels::view::{MatMut, MatRef};
-use rankmill_kernels::{elementwise, gemm};
+use rankmill_kernels::{elementwise, fields, gemm};
 
 use crate::differentiate::Backward;
 use crate::graph::{GraphError, Value};
@@ -23,11 +23,6 @@ use crate::shape::Shape;
 pub struct Interaction {
     /// D.
     pub width: usize,
-}
-
-/// `K_{h,i}` of a kernel whose rows are the maps.
-fn weights<'a>(kernel: &MatRef<'a>, h: usize, i: usize, n: usize) -> &'a [f32] {
-    &kernel.row(h)[i * n..(i + 1) * n]
 }
 
 impl Op for Interaction {
@@ -51,20 +46,8 @@ impl Op for Interaction {
         }
     }
 
-    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
-        let (kernel, bias) = (inputs[2], inputs[3].row(0));
-        let n = inputs[1].cols() / self.width;
-        let mut weighted = vec![0.0; self.width];
-        for r in 0..output.rows() {
-            let (x, start) = (inputs[0].row(r), inputs[1].row(r));
-            for (h, z) in output.row(r).chunks_exact_mut(self.width).enumerate() {
-                z.fill(bias[h]);
-                for (i, x) in x.chunks_exact(self.width).enumerate() {
-                    weighted_sum(&mut weighted, weights(&kernel, h, i, n), start);
-                    z.iter_mut().zip(&weighted).zip(x).for_each(|((z, w), x)| *z += w * x);
-                }
-            }
-        }
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
+        fields::interaction(output, inputs[0], inputs[1], inputs[2], inputs[3].row(0), &mut vec![0.0; self.width]);
     }
 
     fn gradient(&self, backward: &mut Backward<'_>, inputs: &[Value], _: Value, upstream: Value) -> Result<InputGradients, GraphError> {
@@ -113,14 +96,6 @@ impl Op for Interaction {
     }
 }
 
-/// `out = Σ wⱼ·fieldⱼ`.
-fn weighted_sum(out: &mut [f32], weights: &[f32], fields: &[f32]) {
-    out.fill(0.0);
-    for (w, field) in weights.iter().zip(fields.chunks_exact(out.len())) {
-        elementwise::add_scaled(out, *w, field);
-    }
-}
-
 fn interaction_cost(kernel: &Shape, width: usize) -> Cost {
     Cost { flops_per_row: 2.0 * (kernel.elements() * width) as f64 }
 }
@@ -141,19 +116,8 @@ impl Op for InteractionGradient {
         Ok(inputs[0].with_dims(&[inputs[1].dims[1], self.width]))
     }
 
-    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
-        let n = inputs[0].cols() / self.width;
-        let mut weighted = vec![0.0; self.width];
-        for r in 0..output.rows() {
-            let (start, dz, dx) = (inputs[0].row(r), inputs[2].row(r), output.row(r));
-            dx.fill(0.0);
-            for (h, dz) in dz.chunks_exact(self.width).enumerate() {
-                for (i, dx) in dx.chunks_exact_mut(self.width).enumerate() {
-                    weighted_sum(&mut weighted, weights(&inputs[1], h, i, n), start);
-                    dx.iter_mut().zip(&weighted).zip(dz).for_each(|((dx, w), dz)| *dx += w * dz);
-                }
-            }
-        }
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
+        fields::interaction_gradient(output, inputs[0], inputs[1], inputs[2], &mut vec![0.0; self.width]);
     }
 
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {
@@ -177,20 +141,8 @@ impl Op for InteractionStartGradient {
         Ok(inputs[0].with_dims(&[inputs[1].dims[2], self.width]))
     }
 
-    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
-        let n = output.cols() / self.width;
-        let mut product = vec![0.0; self.width];
-        for r in 0..output.rows() {
-            let (x, dz, d_start) = (inputs[0].row(r), inputs[2].row(r), output.row(r));
-            d_start.fill(0.0);
-            for (h, dz) in dz.chunks_exact(self.width).enumerate() {
-                for (i, x) in x.chunks_exact(self.width).enumerate() {
-                    elementwise::multiply(&mut product, dz, x);
-                    let fields = d_start.chunks_exact_mut(self.width).zip(weights(&inputs[1], h, i, n));
-                    fields.for_each(|(d_start, w)| elementwise::add_scaled(d_start, *w, &product));
-                }
-            }
-        }
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
+        fields::interaction_start_gradient(output, inputs[0], inputs[1], inputs[2], &mut vec![0.0; self.width]);
     }
 
     fn cost(&self, inputs: &[&Shape], _: &Shape) -> Cost {

@@ -20,7 +20,6 @@ pub mod dropout;
 pub mod extreme;
 pub mod fill;
 pub mod focal;
-pub mod function;
 pub mod gather;
 pub mod hard_rows;
 pub mod layer_norm;

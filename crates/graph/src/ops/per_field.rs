@@ -1,10 +1,10 @@
 //! A product with a weight matrix of its own for each field: `y_f = x_f·W_f`, or `y_f = x_f·W_fᵀ`.
 //!
-//! Fields are few and their matrices small (embeddings of numbers), so the loops are plain.
+//! Fields are few and their matrices small (embeddings of numbers), so the weights are read where they lie.
 
 use std::ops::Range;
 
-use rankmill_kernels::elementwise;
+use rankmill_kernels::fields;
 use rankmill_kernels::gemm::{self, Orientation};
 use rankmill_kernels::substrate::{Blocks, Cut};
 use rankmill_kernels::view::{MatMut, MatRef};
@@ -25,7 +25,7 @@ pub struct PerField {
     pub weights: Orientation,
 }
 
-fn fields(shape: &Shape) -> Result<(usize, usize), String> {
+fn fields_of(shape: &Shape) -> Result<(usize, usize), String> {
     match (shape.batch, shape.dims.as_slice()) {
         (true, [n, k]) => Ok((*n, *k)),
         _ => Err("fields of one width are multiplied by their weights".to_owned()),
@@ -42,7 +42,7 @@ impl Op for PerField {
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
-        let (n, k) = fields(inputs[0])?;
+        let (n, k) = fields_of(inputs[0])?;
         if inputs[1].batch || inputs[1].elements() != n * k * self.units {
             return Err(format!("{n} fields of width {k} meet {} weights for {} units", inputs[1].elements(), self.units));
         }
@@ -51,17 +51,14 @@ impl Op for PerField {
 
     fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
         let weights = inputs[1].as_slice().expect("tensors without batch rows are contiguous");
+        if self.weights == Orientation::Plain {
+            return fields::products(output, inputs[0], weights, self.units);
+        }
         let k = inputs[0].cols() * self.units / output.cols();
         for r in 0..output.rows() {
             let fields = inputs[0].row(r).chunks_exact(k).zip(weights.chunks_exact(k * self.units));
             for (y, (x, w)) in output.row(r).chunks_exact_mut(self.units).zip(fields) {
-                match self.weights {
-                    Orientation::Plain => {
-                        y.fill(0.0);
-                        x.iter().zip(w.chunks_exact(self.units)).for_each(|(x, w)| elementwise::add_scaled(y, *x, w));
-                    }
-                    Orientation::Transposed => y.iter_mut().zip(w.chunks_exact(k)).for_each(|(y, w)| *y = gemm::dot(x, w)),
-                }
+                y.iter_mut().zip(w.chunks_exact(k)).for_each(|(y, w)| *y = gemm::dot(x, w));
             }
         }
     }
@@ -82,7 +79,7 @@ impl Op for PerField {
     }
 
     fn onnx(&self, emit: &mut Emitter<'_>, inputs: &[Tensor], shapes: &[&Shape], _: &Shape) -> Result<Tensor, NoForm> {
-        let (n, k) = fields(shapes[0]).map_err(|_| NoForm)?;
+        let (n, k) = fields_of(shapes[0]).map_err(|_| NoForm)?;
         let dims = if self.weights == Orientation::Plain { [n, k, self.units] } else { [n, self.units, k] };
         let mut weights = emit.reshape(inputs[1], shapes[1], &dims);
         if self.weights == Orientation::Transposed {
@@ -115,7 +112,7 @@ impl Op for PerFieldWeightGradient {
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, String> {
-        let ((n, k), (m, units)) = (fields(inputs[0])?, fields(inputs[1])?);
+        let ((n, k), (m, units)) = (fields_of(inputs[0])?, fields_of(inputs[1])?);
         if n != m || n != self.fields || inputs[0].axis != inputs[1].axis {
             return Err(format!("{} fields are expected", self.fields));
         }
@@ -134,12 +131,7 @@ impl Op for PerFieldWeightGradient {
         output.fill(0.0);
         let [k, units] = [inputs[0].cols() / self.fields, inputs[1].cols() / self.fields];
         for (i, field) in range.enumerate() {
-            let dw = output.row(i);
-            for r in 0..inputs[0].rows() {
-                let a = &inputs[0].row(r)[field * k..(field + 1) * k];
-                let b = &inputs[1].row(r)[field * units..(field + 1) * units];
-                a.iter().zip(dw.chunks_exact_mut(units)).for_each(|(a, dw)| elementwise::add_scaled(dw, *a, b));
-            }
+            fields::outer_sums(output.row(i), inputs[0], field * k, inputs[1], field * units, units);
         }
     }
 

@@ -8,7 +8,7 @@ mod sequences;
 use harness::{Harness, check, numbers};
 use rankmill_graph::ops::attention::{Attention, Masks};
 use rankmill_graph::ops::axis::{ConcatAlong, FromAxis, PartAlong, PositionMask, RepeatAlong, SoftmaxAlong, SumAlong, ToAxis, Where};
-use rankmill_graph::ops::batch_norm::{BatchMoments, BatchNorm};
+use rankmill_graph::ops::batch_norm::{BatchMoments, BatchNorm, MovingNorm};
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::broadcast::{RepeatColumn, RepeatRow, Scaling};
 use rankmill_graph::ops::concat::{Columns, Concat, Pad};
@@ -133,6 +133,15 @@ fn norms() {
         let moments = h.graph.add(BatchMoments, &[x])?;
         h.graph.add(BatchNorm { epsilon: 1e-3, relu: false }, &[x, moments, gamma, beta])
     });
+    for relu in [false, true] {
+        check(&format!("moving norm, relu {relu}"), |h| {
+            let x = h.rows(9)?;
+            let (gamma, beta) = (h.parameter(&[9])?, h.parameter(&[9])?);
+            let [mean, variance] = [0.5, 3.0].map(|value| h.graph.add(Fill { shape: Shape::fixed(&[9]), value }, &[]));
+            let y = h.graph.add(MovingNorm { epsilon: 1e-3, relu: false }, &[x, gamma, beta, mean?, variance?])?;
+            if relu { h.graph.add(Unary::Relu, &[y]) } else { Ok(y) }
+        });
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::compare::Compare;
 use rankmill_graph::ops::extreme::Extreme;
 use rankmill_graph::ops::fill::FillLike;
-use rankmill_graph::ops::function;
+
 use rankmill_graph::ops::reshape::StopGradient;
 use rankmill_graph::ops::softmax::Softmax;
 use rankmill_graph::ops::sum::Sum;
@@ -192,27 +192,27 @@ pub(super) fn square(call: &mut Call<'_, '_>) -> Outcome {
 }
 
 pub(super) fn square_root(call: &mut Call<'_, '_>) -> Outcome {
-    unary(call, function::Function::Root)
+    unary(call, Unary::Root)
 }
 
 pub(super) fn inverse_root(call: &mut Call<'_, '_>) -> Outcome {
-    unary(call, function::Function::Power(-0.5))
+    unary(call, Unary::Power(-0.5))
 }
 
 pub(super) fn exponential(call: &mut Call<'_, '_>) -> Outcome {
-    unary(call, function::Function::Exponential)
+    unary(call, Unary::Exponential)
 }
 
 pub(super) fn logarithm(call: &mut Call<'_, '_>) -> Outcome {
-    unary(call, function::Function::Logarithm)
+    unary(call, Unary::Log(0.0))
 }
 
 pub(super) fn logarithm_of_next(call: &mut Call<'_, '_>) -> Outcome {
-    unary(call, function::Function::LogarithmOfNext)
+    unary(call, Unary::LogarithmOfNext)
 }
 
 pub(super) fn absolute(call: &mut Call<'_, '_>) -> Outcome {
-    unary(call, function::Function::Absolute)
+    unary(call, Unary::Absolute)
 }
 
 pub(super) fn negative(call: &mut Call<'_, '_>) -> Outcome {
@@ -220,11 +220,11 @@ pub(super) fn negative(call: &mut Call<'_, '_>) -> Outcome {
 }
 
 pub(super) fn sine(call: &mut Call<'_, '_>) -> Outcome {
-    unary(call, function::Function::Sine)
+    unary(call, Unary::Sine)
 }
 
 pub(super) fn cosine(call: &mut Call<'_, '_>) -> Outcome {
-    unary(call, function::Function::Cosine)
+    unary(call, Unary::Cosine)
 }
 
 pub(super) fn reciprocal(call: &mut Call<'_, '_>) -> Outcome {
@@ -239,12 +239,12 @@ pub(super) fn clip(call: &mut Call<'_, '_>) -> Outcome {
     if least > most {
         return Err(call.error(format!("the least value {least} is above the largest, {most}")));
     }
-    unary(call, function::Function::Clip { least, most })
+    unary(call, Unary::Clip { least, most })
 }
 
 pub(super) fn leaky_relu(call: &mut Call<'_, '_>) -> Outcome {
     let slope = call.number(1)?.unwrap_or(LEAKY_SLOPE);
-    unary(call, function::Function::LeakyRelu(slope as f32))
+    unary(call, Unary::LeakyRelu(slope as f32))
 }
 
 /// Softmax over one of the dimensions, the last one unless told otherwise.
@@ -275,7 +275,7 @@ pub(super) fn l2_normalize(call: &mut Call<'_, '_>) -> Outcome {
     let squares = call.s.add(Unary::Square, &[x]).map_err(|error| error.to_string());
     let result = squares
         .and_then(|squares| tensor::reduce(call.s, squares, Reduce::Sum, &axes, true))
-        .and_then(|sum| operators::add(call.s, function::Function::InverseRoot { least }, &[sum]))
+        .and_then(|sum| operators::add(call.s, Unary::InverseRoot { least }, &[sum]))
         .and_then(|factor| pair(call.s, Binary::Multiply, &Term::Tensor(x), &factor));
     call.finish(result)
 }

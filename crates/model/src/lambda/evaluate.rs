@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use rankmill_config::expression::{Argument, BinaryOperator, Expression, ExpressionKind, UnaryOperator};
+use rankmill_config::expression::{Argument, BinaryOperator, Comparison, Expression, ExpressionKind, UnaryOperator};
 use rankmill_config::{did_you_mean, nearest};
 use rankmill_nn::layers::scope::Scope;
 
@@ -63,35 +63,46 @@ impl<'a, 'b> Evaluator<'a, 'b> {
                     _ => at(span, operators::unary(self.s, *operator, &operand)),
                 }
             }
-            ExpressionKind::Binary(operator, left, right) => {
-                let first = self.evaluate(left)?;
-                match operator {
-                    BinaryOperator::And if !truth(&first, &left.span)? => Ok(first),
-                    BinaryOperator::Or if truth(&first, &left.span)? => Ok(first),
-                    BinaryOperator::And | BinaryOperator::Or => self.evaluate(right),
-                    _ => {
-                        let second = self.evaluate(right)?;
-                        at(span, operators::binary(self.s, *operator, &first, &second))
-                    }
-                }
-            }
-            ExpressionKind::Compare(first, rest) => {
-                let mut left = self.evaluate(first)?;
-                let mut result = Term::Bool(true);
-                for (i, (comparison, operand)) in rest.iter().enumerate() {
-                    let right = self.evaluate(operand)?;
-                    let holds = at(span, operators::compare(self.s, *comparison, &left, &right))?;
-                    result = if i == 0 { holds } else { at(span, operators::both(self.s, &result, &holds))? };
-                    left = right;
-                }
-                Ok(result)
-            }
+            ExpressionKind::Binary(operator, left, right) => self.binary(span, *operator, left, right),
+            ExpressionKind::Compare(first, rest) => self.compare(span, first, rest),
             ExpressionKind::Conditional { condition, then, otherwise } => {
                 let value = self.evaluate(condition)?;
                 if truth(&value, &condition.span)? { self.evaluate(then) } else { self.evaluate(otherwise) }
             }
             ExpressionKind::Lambda { .. } => Err(LambdaError::new(span, "a function inside of a function is not supported")),
         }
+    }
+
+    fn binary(
+        &mut self,
+        span: &Range<usize>,
+        operator: BinaryOperator,
+        left: &Expression,
+        right: &Expression,
+    ) -> Result<Term, LambdaError> {
+        let first = self.evaluate(left)?;
+        match operator {
+            BinaryOperator::And if !truth(&first, &left.span)? => Ok(first),
+            BinaryOperator::Or if truth(&first, &left.span)? => Ok(first),
+            BinaryOperator::And | BinaryOperator::Or => self.evaluate(right),
+            _ => {
+                let second = self.evaluate(right)?;
+                at(span, operators::binary(self.s, operator, &first, &second))
+            }
+        }
+    }
+
+    /// `a < b < c`, that is `a < b and b < c`.
+    fn compare(&mut self, span: &Range<usize>, first: &Expression, rest: &[(Comparison, Expression)]) -> Result<Term, LambdaError> {
+        let mut left = self.evaluate(first)?;
+        let mut result = Term::Bool(true);
+        for (i, (comparison, operand)) in rest.iter().enumerate() {
+            let right = self.evaluate(operand)?;
+            let holds = at(span, operators::compare(self.s, *comparison, &left, &right))?;
+            result = if i == 0 { holds } else { at(span, operators::both(self.s, &result, &holds))? };
+            left = right;
+        }
+        Ok(result)
     }
 
     fn all(&mut self, parts: &[Expression]) -> Result<Vec<Term>, LambdaError> {

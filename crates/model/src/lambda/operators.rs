@@ -5,7 +5,6 @@ use rankmill_graph::ops::axis::Where;
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::compare::Compare;
 use rankmill_graph::ops::fill::{Constant, Fill, FillLike};
-use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::unary::Unary;
 use rankmill_graph::{Op, Shape, Value};
 use rankmill_nn::layers::scope::Scope;
@@ -134,8 +133,8 @@ fn power(s: &mut Scope<'_>, base: &Term, exponent: &Term) -> Result<Term, String
     match exponent {
         1.0 => Ok(base.clone()),
         2.0 => add(s, Unary::Square, &[*x]),
-        0.5 => add(s, Function::Root, &[*x]),
-        other => add(s, Function::Power(other as f32), &[*x]),
+        0.5 => add(s, Unary::Root, &[*x]),
+        other => add(s, Unary::Power(other as f32), &[*x]),
     }
 }
 

@@ -9,7 +9,6 @@ use rankmill_config::proto::JrcLoss;
 use rankmill_config::proto::loss::LossParam;
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::concat::Columns;
-use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::random_weight::RandomWeight;
 use rankmill_graph::ops::reduce::OverRows;
 use rankmill_graph::ops::sessions::SessionMean;
@@ -89,7 +88,7 @@ fn weighted(s: &mut Scope<'_>, param: &JrcLoss, entropy: Value, generative: Valu
 fn uncertain(s: &mut Scope<'_>, name: &str, loss: Value) -> Result<Value, GraphError> {
     let u = s.parameter(name, &[], Initializer::Constant(0.0))?;
     let negative = s.add(Unary::Scale(-1.0), &[u])?;
-    let precision = s.add(Function::Exponential, &[negative])?;
+    let precision = s.add(Unary::Exponential, &[negative])?;
     let scaled = s.add(Binary::Multiply, &[loss, precision])?;
     let penalty = s.add(Unary::Scale(0.5), &[u])?;
     s.add(Binary::Add, &[scaled, penalty])

@@ -8,7 +8,6 @@ use rankmill_config::Diagnostic;
 use rankmill_config::proto::loss::LossParam;
 use rankmill_config::proto::{ListwiseDistillLoss, ListwiseRankLoss, LossType};
 use rankmill_graph::ops::binary::Binary;
-use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::rank_relevance::RankRelevance;
 use rankmill_graph::ops::reduce::OverRows;
 use rankmill_graph::ops::unary::Unary;
@@ -25,7 +24,7 @@ const TRANSFORMS: [(&str, Transform); 5] = [
     ("tf.log1p", |s, y| s.add(Unary::Log(1.0), &[y])),
     ("tf.math.square", |s, y| s.add(Unary::Square, &[y])),
     ("tf.square", |s, y| s.add(Unary::Square, &[y])),
-    ("tf.math.exp", |s, y| s.add(Function::Exponential, &[y])),
+    ("tf.math.exp", |s, y| s.add(Unary::Exponential, &[y])),
 ];
 
 type Transform = fn(&mut Scope<'_>, Value) -> Result<Value, GraphError>;
@@ -84,7 +83,7 @@ fn scores(s: &mut Scope<'_>, logits: Value, temperature: f32, scale: Option<&str
     let mut s = s.root(scope);
     let w = s.parameter("scale_w", &[1], Initializer::Constant(1.0))?;
     let b = s.parameter("scale_b", &[1], Initializer::Constant(0.0))?;
-    let w = s.add(Function::Absolute, &[w])?;
+    let w = s.add(Unary::Absolute, &[w])?;
     let scaled = s.add(Binary::Multiply, &[z, w])?;
     s.add(Binary::Add, &[scaled, b])
 }
@@ -99,7 +98,7 @@ fn relevance(s: &mut Scope<'_>, ranks: Value, most: f32, sessions: Sessions) -> 
 fn session_softmax(s: &mut Scope<'_>, x: Value, sessions: Sessions) -> Result<Value, GraphError> {
     let total = log_sum_exp(s, x, sessions, None)?;
     let logarithm = s.add(Binary::Subtract, &[x, total])?;
-    s.add(Function::Exponential, &[logarithm])
+    s.add(Unary::Exponential, &[logarithm])
 }
 
 fn list_loss(s: &mut Scope<'_>, z: Value, y: Value, sessions: Sessions) -> Result<Value, GraphError> {

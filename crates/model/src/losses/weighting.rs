@@ -7,7 +7,6 @@
 use rankmill_config::proto::easy_rec_model::LossWeightStrategy;
 use rankmill_config::proto::{self, LossType};
 use rankmill_graph::ops::binary::Binary;
-use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::random_weight::RandomWeight;
 use rankmill_graph::ops::unary::Unary;
 use rankmill_graph::{GraphError, Value};
@@ -72,7 +71,7 @@ fn uncertain(builder: &mut Builder, scope: &str, name: &str, loss: &proto::Loss,
     let mut s = builder.scope(scope);
     let u = s.parameter(&format!("{name}_loss_weight"), &[], Initializer::Constant(0.0))?;
     let negative = s.add(Unary::Scale(-1.0), &[u])?;
-    let mut precision = s.add(Function::Exponential, &[negative])?;
+    let mut precision = s.add(Unary::Exponential, &[negative])?;
     if matches!(loss.loss_type(), LossType::L2Loss | LossType::SigmoidL2Loss) {
         precision = s.add(Unary::Scale(0.5), &[precision])?;
     }

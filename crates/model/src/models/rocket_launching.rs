@@ -6,7 +6,6 @@
 use rankmill_config::Diagnostic;
 use rankmill_config::proto::{Dnn as DnnConfig, RocketLaunching};
 use rankmill_graph::ops::binary::Binary;
-use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::reduce::{OverRows, SumColumns};
 use rankmill_graph::ops::reshape::StopGradient;
 use rankmill_graph::ops::unary::Unary;
@@ -75,6 +74,6 @@ fn distance(s: &mut Scope<'_>, a: Value, b: Value) -> Result<Value, GraphError> 
     let squares = squared_difference(s, a, b)?;
     let sums = s.add(SumColumns, &[squares])?;
     let total = s.add(OverRows::Sum, &[sums])?;
-    let inverse = s.add(Function::InverseRoot { least: 0.0 }, &[total])?;
+    let inverse = s.add(Unary::InverseRoot { least: 0.0 }, &[total])?;
     s.add(Binary::Multiply, &[total, inverse])
 }

@@ -4,7 +4,6 @@
 //! form there and the exact one in Keras, and a name that EasyRec does not know means no activation at all.
 
 use rankmill_graph::ops::dice::Dice;
-use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::softmax::Softmax;
 use rankmill_graph::ops::unary::Unary;
 use rankmill_graph::{GraphError, Value};
@@ -28,7 +27,7 @@ pub enum Activation {
     /// Data-adaptive: see [`Scope::activate_named`].
     Dice,
     /// One of the other elementwise functions.
-    Of(Function),
+    Of(Unary),
 }
 
 /// Slope of `tf.nn.leaky_relu` for negative arguments, and so of EasyRec's `prelu`, which learns nothing (behaviour 104).
@@ -38,14 +37,14 @@ pub const LEAKY_SLOPE: f32 = 0.2;
 const EASYREC: &[(&str, Activation)] = &[
     ("linear", Activation::Linear),
     ("relu", Activation::Relu),
-    ("gelu", Activation::Of(Function::GeluTanh)),
-    ("leaky_relu", Activation::Of(Function::LeakyRelu(LEAKY_SLOPE))),
-    ("prelu", Activation::Of(Function::LeakyRelu(LEAKY_SLOPE))),
+    ("gelu", Activation::Of(Unary::GeluTanh)),
+    ("leaky_relu", Activation::Of(Unary::LeakyRelu(LEAKY_SLOPE))),
+    ("prelu", Activation::Of(Unary::LeakyRelu(LEAKY_SLOPE))),
     ("dice", Activation::Dice),
-    ("elu", Activation::Of(Function::Elu)),
-    ("selu", Activation::Of(Function::Selu)),
+    ("elu", Activation::Of(Unary::Elu)),
+    ("selu", Activation::Of(Unary::Selu)),
     ("tanh", Activation::Tanh),
-    ("swish", Activation::Of(Function::Swish)),
+    ("swish", Activation::Of(Unary::Swish)),
     ("sigmoid", Activation::Sigmoid),
 ];
 
@@ -53,22 +52,22 @@ const EASYREC: &[(&str, Activation)] = &[
 const KERAS: &[(&str, Activation)] = &[
     ("linear", Activation::Linear),
     ("relu", Activation::Relu),
-    ("relu6", Activation::Of(Function::Relu6)),
-    ("leaky_relu", Activation::Of(Function::LeakyRelu(LEAKY_SLOPE))),
-    ("elu", Activation::Of(Function::Elu)),
-    ("selu", Activation::Of(Function::Selu)),
-    ("gelu", Activation::Of(Function::GeluErf)),
-    ("swish", Activation::Of(Function::Swish)),
-    ("silu", Activation::Of(Function::Swish)),
-    ("mish", Activation::Of(Function::Mish)),
+    ("relu6", Activation::Of(Unary::Relu6)),
+    ("leaky_relu", Activation::Of(Unary::LeakyRelu(LEAKY_SLOPE))),
+    ("elu", Activation::Of(Unary::Elu)),
+    ("selu", Activation::Of(Unary::Selu)),
+    ("gelu", Activation::Of(Unary::GeluErf)),
+    ("swish", Activation::Of(Unary::Swish)),
+    ("silu", Activation::Of(Unary::Swish)),
+    ("mish", Activation::Of(Unary::Mish)),
     ("tanh", Activation::Tanh),
     ("sigmoid", Activation::Sigmoid),
-    ("hard_sigmoid", Activation::Of(Function::HardSigmoid)),
+    ("hard_sigmoid", Activation::Of(Unary::HardSigmoid)),
     ("softmax", Activation::Softmax),
-    ("softplus", Activation::Of(Function::Softplus)),
-    ("softsign", Activation::Of(Function::Softsign)),
-    ("exponential", Activation::Of(Function::Exponential)),
-    ("exp", Activation::Of(Function::Exponential)),
+    ("softplus", Activation::Of(Unary::Softplus)),
+    ("softsign", Activation::Of(Unary::Softsign)),
+    ("exponential", Activation::Of(Unary::Exponential)),
+    ("exp", Activation::Of(Unary::Exponential)),
     ("identity", Activation::Linear),
 ];
 
@@ -198,8 +197,8 @@ mod tests {
         assert_eq!(Activation::from_name("ReLU"), Ok(Activation::Relu));
         assert_eq!(Activation::from_name("softmax"), Ok(Activation::Linear));
         assert_eq!(Activation::from_name("tf.nn.softmax"), Ok(Activation::Softmax));
-        assert_eq!(Activation::from_name("gelu"), Ok(Activation::Of(Function::GeluTanh)));
-        assert_eq!(Activation::from_keras_name("gelu"), Ok(Activation::Of(Function::GeluErf)));
+        assert_eq!(Activation::from_name("gelu"), Ok(Activation::Of(Unary::GeluTanh)));
+        assert_eq!(Activation::from_keras_name("gelu"), Ok(Activation::Of(Unary::GeluErf)));
         assert_eq!(Activation::from_keras_name("softmax"), Ok(Activation::Softmax));
         assert!(Activation::from_name("tf.nn.nothing").is_err() && Activation::from_name("os.remove").is_err());
         assert!(Activation::from_keras_name("dice").is_err());

@@ -2,7 +2,6 @@
 
 use rankmill_config::Settings;
 use rankmill_graph::Value;
-use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::unary::Unary;
 
 use super::activation::Activation;
@@ -31,7 +30,7 @@ pub(super) fn relu(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors) -> 
     let x = one(s, inputs)?;
     match settings.optional_number("max_value")? {
         None => Ok(Tensors::One(s.add(Unary::Relu, &[x])?)),
-        Some(6.0) => Ok(Tensors::One(s.add(Function::Relu6, &[x])?)),
+        Some(6.0) => Ok(Tensors::One(s.add(Unary::Relu6, &[x])?)),
         Some(_) => Err(settings.error("max_value", "`max_value` is 6 or not set").into()),
     }
 }
@@ -44,7 +43,7 @@ pub(super) fn leaky_relu(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensor
     const KERAS_SLOPE: f32 = 0.3;
     let slope = settings.number("alpha", KERAS_SLOPE)?;
     let x = one(s, inputs)?;
-    Ok(Tensors::One(s.add(Function::LeakyRelu(slope), &[x])?))
+    Ok(Tensors::One(s.add(Unary::LeakyRelu(slope), &[x])?))
 }
 
 /// `x` if positive, else `exp(x) - 1`.
@@ -56,7 +55,7 @@ pub(super) fn elu(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors) -> R
         return Err(settings.error("alpha", "only an `alpha` of 1 is supported").into());
     }
     let x = one(s, inputs)?;
-    Ok(Tensors::One(s.add(Function::Elu, &[x])?))
+    Ok(Tensors::One(s.add(Unary::Elu, &[x])?))
 }
 
 /// `x` if positive, else `alpha·x`, `alpha` learnt for each column from 0 on (He et al. 2015).

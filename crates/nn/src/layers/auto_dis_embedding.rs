@@ -3,9 +3,9 @@
 
 use rankmill_config::Settings;
 use rankmill_graph::Value;
-use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::per_field::PerField;
 use rankmill_graph::ops::softmax::Softmax;
+use rankmill_graph::ops::unary::Unary;
 use rankmill_kernels::gemm::Orientation;
 
 use super::activation::LEAKY_SLOPE;
@@ -32,7 +32,7 @@ pub(super) fn component(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors
     let matrices = s.parameter("project_mat", &[n, bins, bins], Initializer::GlorotUniform)?;
     let x = s.reshape(x, &[n, 1])?;
     let hidden = s.add(PerField { units: bins, weights: Orientation::Plain }, &[x, weights])?;
-    let hidden = s.add(Function::LeakyRelu(LEAKY_SLOPE), &[hidden])?;
+    let hidden = s.add(Unary::LeakyRelu(LEAKY_SLOPE), &[hidden])?;
     let mixed = s.add(PerField { units: bins, weights: Orientation::Transposed }, &[hidden, matrices])?;
     let kept = s.scale(hidden, keep)?;
     let scores = s.plus(mixed, kept)?;

@@ -6,7 +6,6 @@ use rankmill_config::Settings;
 use rankmill_graph::Value;
 use rankmill_graph::ops::dots::Dots;
 use rankmill_graph::ops::extreme::Extreme;
-use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::reduce::SumColumns;
 use rankmill_graph::ops::unary::Unary;
 
@@ -157,7 +156,7 @@ fn normalised(s: &mut Scope<'_>, x: Value) -> Result<Value, LayerError> {
     Ok(s.each_field(x, |s, x| {
         let squares = s.add(Unary::Square, &[x])?;
         let square = s.add(SumColumns, &[squares])?;
-        let inverse = s.add(Function::InverseRoot { least: LEAST_SQUARE }, &[square])?;
+        let inverse = s.add(Unary::InverseRoot { least: LEAST_SQUARE }, &[square])?;
         s.multiply(x, inverse)
     })?)
 }

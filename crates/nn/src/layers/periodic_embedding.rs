@@ -4,8 +4,8 @@
 use std::f32::consts::TAU;
 
 use rankmill_config::Settings;
-use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::per_field::PerField;
+use rankmill_graph::ops::unary::Unary;
 use rankmill_kernels::gemm::Orientation;
 
 use super::activation::Activation;
@@ -36,7 +36,7 @@ pub(super) fn component(s: &mut Scope<'_>, settings: &Settings, inputs: &Tensors
     let x = s.reshape(x, &[n, 1])?;
     let v = s.add(PerField { units: half, weights: Orientation::Plain }, &[x, coefficients])?;
     let v = s.scale(v, TAU)?;
-    let (sines, cosines) = (s.add(Function::Sine, &[v])?, s.add(Function::Cosine, &[v])?);
+    let (sines, cosines) = (s.add(Unary::Sine, &[v])?, s.add(Unary::Cosine, &[v])?);
     let mut parts = Vec::with_capacity(2 * n);
     for i in 0..n {
         parts.push(s.field(sines, i)?);

@@ -8,7 +8,6 @@ use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::concat::Concat;
 use rankmill_graph::ops::dropout::Dropout;
 use rankmill_graph::ops::fill::Fill;
-use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::layer_norm::LayerNorm;
 use rankmill_graph::ops::leaf::Parameter;
 use rankmill_graph::ops::matmul::MatMul;
@@ -105,6 +104,14 @@ impl Default for BatchNormSettings {
     fn default() -> Self {
         BatchNormSettings { momentum: 0.99, epsilon: 1e-3, center: true, scale: true }
     }
+}
+
+/// The variables of a batch norm: values of γ and β, numbers of the moving statistics among the parameters.
+struct NormParameters {
+    gamma: Value,
+    beta: Value,
+    mean: usize,
+    variance: usize,
 }
 
 /// Epsilon of Keras' layer norm (EasyRec behaviour 30).
@@ -439,23 +446,44 @@ impl Scope<'_> {
     }
 
     fn batch_norm_of_rows(&mut self, x: Value, settings: BatchNormSettings) -> Result<Value, GraphError> {
-        let width = self.width(x);
-        let gamma = self.affine("gamma", width, 1.0, settings.scale)?;
-        let beta = self.affine("beta", width, 0.0, settings.center)?;
-        let mean = self.declare("moving_mean", &[width], Initializer::Constant(0.0), false)?;
-        let variance = self.declare("moving_variance", &[width], Initializer::Constant(1.0), false)?;
-        let epsilon = settings.epsilon;
+        let parameters = self.norm_parameters(x, settings)?;
         if self.mode() == Mode::Inference {
-            let mean = self.add(Parameter { index: mean, shape: Shape::fixed(&[width]) }, &[])?;
-            let variance = self.add(Parameter { index: variance, shape: Shape::fixed(&[width]) }, &[])?;
-            return self.add(MovingNorm { epsilon, relu: false }, &[x, gamma, beta, mean, variance]);
+            return self.by_moving_statistics(x, settings, &parameters);
         }
         let moments = self.add(BatchMoments, &[x])?;
-        for (parameter, moment) in [(mean, Moment::Mean), (variance, Moment::Variance)] {
+        for (parameter, moment) in [(parameters.mean, Moment::Mean), (parameters.variance, Moment::Variance)] {
             let update = MovingUpdate { parameter, moments, moment, momentum: settings.momentum };
             self.builder.updates.push(update);
         }
-        self.add(BatchNorm { epsilon, relu: false }, &[x, moments, gamma, beta])
+        self.add(BatchNorm { epsilon: settings.epsilon, relu: false }, &[x, moments, parameters.gamma, parameters.beta])
+    }
+
+    /// Batch norm by the moving statistics, in training too: `γ·(x - μ)/√(σ² + ε) + β`. The statistics stay as they are.
+    ///
+    /// # Errors
+    /// If `x` has no batch rows.
+    pub fn moving_norm(&mut self, name: &str, x: Value, settings: BatchNormSettings) -> Result<Value, GraphError> {
+        let mut scope = self.child(name);
+        let parameters = scope.norm_parameters(x, settings)?;
+        scope.by_moving_statistics(x, settings, &parameters)
+    }
+
+    fn norm_parameters(&mut self, x: Value, settings: BatchNormSettings) -> Result<NormParameters, GraphError> {
+        let width = self.width(x);
+        Ok(NormParameters {
+            gamma: self.affine("gamma", width, 1.0, settings.scale)?,
+            beta: self.affine("beta", width, 0.0, settings.center)?,
+            mean: self.declare("moving_mean", &[width], Initializer::Constant(0.0), false)?,
+            variance: self.declare("moving_variance", &[width], Initializer::Constant(1.0), false)?,
+        })
+    }
+
+    fn by_moving_statistics(&mut self, x: Value, settings: BatchNormSettings, parameters: &NormParameters) -> Result<Value, GraphError> {
+        let shape = Shape::fixed(&[self.width(x)]);
+        let mean = self.add(Parameter { index: parameters.mean, shape: shape.clone() }, &[])?;
+        let variance = self.add(Parameter { index: parameters.variance, shape }, &[])?;
+        let norm = MovingNorm { epsilon: settings.epsilon, relu: false };
+        self.add(norm, &[x, parameters.gamma, parameters.beta, mean, variance])
     }
 
     /// A parameter of a norm, or its initial value for good.
@@ -464,31 +492,6 @@ impl Scope<'_> {
             return self.parameter(name, &[width], Initializer::Constant(start));
         }
         self.add(Fill { shape: Shape::fixed(&[width]), value: start }, &[])
-    }
-
-    /// Batch norm by the moving statistics, in training too: `γ·(x - μ)/√(σ² + ε) + β`. The statistics stay as they are.
-    ///
-    /// # Errors
-    /// If `x` has no batch rows.
-    pub fn moving_norm(&mut self, name: &str, x: Value, settings: BatchNormSettings) -> Result<Value, GraphError> {
-        if self.mode() == Mode::Inference {
-            return self.batch_norm(name, x, settings);
-        }
-        let width = self.width(x);
-        let mut scope = self.child(name);
-        let gamma = scope.parameter("gamma", &[width], Initializer::Constant(1.0))?;
-        let beta = scope.parameter("beta", &[width], Initializer::Constant(0.0))?;
-        let mean = scope.declare("moving_mean", &[width], Initializer::Constant(0.0), false)?;
-        let variance = scope.declare("moving_variance", &[width], Initializer::Constant(1.0), false)?;
-        let mean = scope.add(Parameter { index: mean, shape: Shape::fixed(&[width]) }, &[])?;
-        let variance = scope.add(Parameter { index: variance, shape: Shape::fixed(&[width]) }, &[])?;
-        let epsilon = scope.add(Fill { shape: Shape::fixed(&[width]), value: settings.epsilon }, &[])?;
-        let variance = scope.add(Binary::Add, &[variance, epsilon])?;
-        let scale = scope.add(Function::InverseRoot { least: 0.0 }, &[variance])?;
-        let centred = scope.add(Binary::Subtract, &[x, mean])?;
-        let normed = scope.add(Binary::Multiply, &[centred, scale])?;
-        let scaled = scope.add(Binary::Multiply, &[normed, gamma])?;
-        scope.add(Binary::Add, &[scaled, beta])
     }
 
     /// Dropout in training, nothing in inference or at rate 0.

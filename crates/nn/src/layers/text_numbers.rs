@@ -5,8 +5,8 @@
 use rankmill_config::Settings;
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::fill::Constant;
-use rankmill_graph::ops::function::Function;
 use rankmill_graph::ops::table_rows::TableRows;
+use rankmill_graph::ops::unary::Unary;
 
 use super::scope::Scope;
 use super::{LayerError, Tensors, one};
@@ -29,7 +29,7 @@ pub(super) fn edit_distance(s: &mut Scope<'_>, settings: &Settings, inputs: &Ten
         return Err(settings.error("embedding_size", "a table needs rows and columns").into());
     }
     let distance = one(s, inputs)?;
-    let distance = s.add(Function::Clip { least: 0.0, most: rows as f32 - 1.0 }, &[distance])?;
+    let distance = s.add(Unary::Clip { least: 0.0, most: rows as f32 - 1.0 }, &[distance])?;
     let name = s.block_name();
     let table = s.root(&name).parameter("embedding_table", &[rows, width], Initializer::GlorotUniform)?;
     Ok(Tensors::One(s.add(TableRows, &[table, distance])?))
