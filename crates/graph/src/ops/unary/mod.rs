@@ -3,7 +3,7 @@
 mod onnx;
 mod values;
 
-use rankmill_kernels::view::{MatMut, MatRef};
+use rankmill_kernels::view::{MatMut, MatRef, as_one_row};
 use rankmill_kernels::{elementwise, rows};
 
 use crate::differentiate::Backward;
@@ -99,6 +99,8 @@ impl Unary {
             Unary::Relu => elementwise::relu(y, x),
             Unary::Sigmoid => elementwise::sigmoid_all(y, x),
             Unary::Tanh => elementwise::tanh_all(y, x),
+            Unary::Swish => elementwise::swish_all(y, x),
+            Unary::Exponential => elementwise::exp_all(y, x),
             _ => y.iter_mut().zip(x).for_each(|(y, x)| *y = self.value(*x)),
         }
     }
@@ -151,7 +153,8 @@ impl Op for Unary {
         Ok(inputs[0].clone())
     }
 
-    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
+        let (inputs, mut output) = as_one_row(inputs, output);
         for i in 0..output.rows() {
             self.fill(output.row(i), inputs[0].row(i));
         }

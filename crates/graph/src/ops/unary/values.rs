@@ -4,7 +4,7 @@
 
 use std::f32::consts::{FRAC_2_SQRT_PI, SQRT_2};
 
-use rankmill_kernels::elementwise::{sigmoid, softplus, tanh};
+use rankmill_kernels::elementwise::{exp, sigmoid, softplus, tanh};
 
 use super::Unary;
 
@@ -33,14 +33,14 @@ impl Unary {
             Unary::Elu => x.exp_m1(),
             Unary::Selu if x > 0.0 => SELU_SCALE * x,
             Unary::Selu => SELU_SCALE * SELU_ALPHA * x.exp_m1(),
-            Unary::GeluTanh => 0.5 * x * (1.0 + (GELU_SCALE * (x + GELU_CUBIC * x * x * x)).tanh()),
+            Unary::GeluTanh => 0.5 * x * (1.0 + tanh(GELU_SCALE * (x + GELU_CUBIC * x * x * x))),
             Unary::GeluErf => 0.5 * x * (1.0 + libm::erff(x / SQRT_2)),
             Unary::Swish => x * sigmoid(x),
-            Unary::Mish => x * softplus(x).tanh(),
+            Unary::Mish => x * tanh(softplus(x)),
             Unary::Softplus => softplus(x),
             Unary::Softsign => x / (1.0 + x.abs()),
             Unary::HardSigmoid => (0.2 * x + 0.5).clamp(0.0, 1.0),
-            Unary::Exponential => x.exp(),
+            Unary::Exponential => exp(x),
             Unary::Sine => x.sin(),
             Unary::Cosine => x.cos(),
             Unary::Log(added) => (x + added).ln(),
@@ -71,21 +71,21 @@ impl Unary {
             Unary::LeakyRelu(slope) => slope,
             Unary::Relu6 => f32::from(u8::from(x > 0.0 && x < 6.0)),
             Unary::Elu if x > 0.0 => 1.0,
-            Unary::Elu => x.exp(),
+            Unary::Elu => exp(x),
             Unary::Selu if x > 0.0 => SELU_SCALE,
-            Unary::Selu => SELU_SCALE * SELU_ALPHA * x.exp(),
+            Unary::Selu => SELU_SCALE * SELU_ALPHA * exp(x),
             Unary::GeluTanh => {
-                let t = (GELU_SCALE * (x + GELU_CUBIC * x * x * x)).tanh();
+                let t = tanh(GELU_SCALE * (x + GELU_CUBIC * x * x * x));
                 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * GELU_SCALE * (1.0 + 3.0 * GELU_CUBIC * x * x)
             }
             // The density of the normal distribution is 1/√(2π)·exp(-x²/2).
-            Unary::GeluErf => 0.5 * (1.0 + libm::erff(x / SQRT_2)) + x * (0.5 * GELU_SCALE) * (-0.5 * x * x).exp(),
+            Unary::GeluErf => 0.5 * (1.0 + libm::erff(x / SQRT_2)) + x * (0.5 * GELU_SCALE) * exp(-0.5 * x * x),
             Unary::Swish => {
                 let s = sigmoid(x);
                 s * (1.0 + x * (1.0 - s))
             }
             Unary::Mish => {
-                let t = softplus(x).tanh();
+                let t = tanh(softplus(x));
                 t + x * (1.0 - t * t) * sigmoid(x)
             }
             Unary::Softplus => sigmoid(x),
@@ -97,7 +97,7 @@ impl Unary {
                     0.0
                 }
             }
-            Unary::Exponential => x.exp(),
+            Unary::Exponential => exp(x),
             Unary::Sine => x.cos(),
             Unary::Cosine => -x.sin(),
             Unary::Log(added) => 1.0 / (x + added),
