@@ -90,6 +90,13 @@ impl Pipeline {
         writer::to_text(&self.message)
     }
 
+    /// Takes what was changed in [`Pipeline::proto`] over into what [`Pipeline::to_text`] writes.
+    pub fn take_over(&mut self) {
+        let mut message = DynamicMessage::new(self.message.descriptor());
+        message.transcode_from(&self.proto).expect("both messages are of one schema");
+        self.message = message;
+    }
+
     /// Where the value at a path such as `model_config.backbone.blocks[0].name` stands.
     ///
     /// A path that is not set gives the place of its nearest ancestor.

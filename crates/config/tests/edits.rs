@@ -138,3 +138,15 @@ fn later_problems_point_at_the_edit() {
     let all = Pipeline::parse("f", "model_dirr: 1", &edits(&["modl_dir=1", "x"])).expect_err("three mistakes");
     assert_eq!(all.len(), 3);
 }
+
+#[test]
+fn changes_of_the_typed_config_are_written_once_they_are_taken_over() {
+    let text = "model_dir: 'a' model_config { feature_groups { group_name: 'g' feature_names: ['x', 'y'] } }";
+    let mut pipeline = Pipeline::parse("f", text, &Edits::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    pipeline.proto.model_dir = Some("b".to_owned());
+    pipeline.proto.model_config.iter_mut().for_each(|model| model.feature_groups[0].feature_names.truncate(1));
+    pipeline.take_over();
+    let again = Pipeline::parse("f", &pipeline.to_text(), &Edits::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(again.proto, pipeline.proto);
+    assert_eq!(again.proto.model_dir(), "b");
+}

@@ -353,6 +353,7 @@ pub fn write_bundle(directory: &Path, pipeline: &Pipeline, parameters: &Paramete
         fs::copy(&source, &target).map_err(BundleError::io(&source))?;
         config.vocab_file = Some(format!("{ASSETS}/{name}"));
     }
+    resolved.take_over();
     write_file(&directory.join(CONFIG_FILE), resolved.to_text().as_bytes())?;
     let tensors = parameters.entries.iter().map(|entry| (entry.name.as_str(), entry.shape.as_slice(), entry.values.as_slice()));
     let variables = directory.join(VARIABLES_FILE);

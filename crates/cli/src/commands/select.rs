@@ -107,6 +107,7 @@ fn without(pipeline: &Pipeline, left_out: &BTreeSet<String>) -> Pipeline {
     };
     chosen.proto.feature_configs.retain_mut(keep);
     chosen.proto.feature_config.iter_mut().for_each(|config| config.features.retain_mut(keep));
+    chosen.take_over();
     chosen
 }
 

@@ -19,18 +19,21 @@ fn metric<'a>(result: &'a Value, name: &str) -> &'a Value {
 fn two_models_are_compared_with_intervals() {
     let place = Place::new();
     place.configure("", "", "");
-    let trained = place.train(&["--model-dir", "good"]);
+    place.train(&["--model-dir", "good"]);
     place.train(&["--model-dir", "poor", "--set", "train_config.num_steps=1"]);
-    let result = compare(&place, &["poor", "good", "--input", "data/movies_test_data"]);
-    assert_eq!((result["rows"].as_u64(), result["confidence"].as_f64()), (Some(200), Some(0.95)));
-    assert!(result["users"].as_u64().is_some_and(|users| users > 5), "{result}");
+    let words = ["poor", "good", "--input", "data/movies_train_data"];
+    let result = compare(&place, &words);
+    let evaluated = place.run(&["eval", "good", "--input", "data/movies_train_data", "--json"], 0);
+    let evaluated: Value = serde_json::from_slice(&evaluated.stdout).expect("JSON");
+    assert_eq!((result["rows"].as_u64(), result["confidence"].as_f64()), (Some(1800), Some(0.95)));
+    assert!(result["users"].as_u64().is_some_and(|users| users > 50), "{result}");
     for name in ["auc_exact", "gauc", "log_loss"] {
         let figure = metric(&result, name);
         let difference = figure["b"]["value"].as_f64().expect("a number") - figure["a"]["value"].as_f64().expect("a number");
         assert!((figure["difference"]["value"].as_f64().expect("a number") - difference).abs() < 1e-12);
         // The figures are those of an evaluation.
-        let (found, evaluated) = (figure["b"]["value"].as_f64().expect("a number"), trained["metrics"][name].as_f64().expect("a number"));
-        assert!((found - evaluated).abs() < 1e-9, "{name}: {found} not {evaluated}");
+        let (found, expected) = (figure["b"]["value"].as_f64().expect("a number"), evaluated["metrics"][name].as_f64().expect("a number"));
+        assert!((found - expected).abs() < 1e-9, "{name}: {found} not {expected}");
         for part in ["a", "b", "difference"] {
             let [low, value, high] = ["low", "value", "high"].map(|bound| figure[part][bound].as_f64().expect("a number"));
             assert!(low <= value && value <= high && low < high, "{name} {part}: {low} {value} {high}");
@@ -38,7 +41,7 @@ fn two_models_are_compared_with_intervals() {
         assert!(figure["p_value"].as_f64().is_some_and(|p| p > 0.0 && p <= 1.0));
     }
     assert!(metric(&result, "log_loss")["difference"]["high"].as_f64().expect("a number") < 0.0, "a step is less than a run: {result}");
-    assert_eq!(result, compare(&place, &["poor", "good", "--input", "data/movies_test_data", "--threads", "3"]), "the seed decides");
+    assert_eq!(result, compare(&place, &[&words[..], &["--threads", "3"]].concat()), "the seed decides");
 
     let same = compare(&place, &["good", "good", "--confidence", "0.9", "--resamples", "50"]);
     assert!(
@@ -54,7 +57,7 @@ fn what_cannot_be_compared_is_refused() {
     place.configure("num_steps: 1", "", "");
     place.train(&[]);
     let text = fs::read_to_string(place.path("a.config")).expect("the config");
-    // Of another model the year is what is learnt.
+    // The other model learns another label.
     let other = text.replace("label_fields: \"label\"", "label_fields: \"gender\"");
     fs::write(place.path("a.config"), other.replace("metrics_set { gauc { uid_field: \"user_id\" } }", "")).expect("written");
     place.train(&["--model-dir", "other"]);
