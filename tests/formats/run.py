@@ -6,7 +6,7 @@ features and the predictions must have the same bits.
 
 The rows are those of `rankmill data movielens-1m` or `rankmill data synth movielens` (plain or .zst), with fields added that are made of
 the rows before: the mean ratings of the user (FLOAT) and of the film (DOUBLE) so far, both as a list, the last films that the user
-liked, and a weight; all of them are missing where there are none. `rows.config` has a feature for every kind of field.
+liked, and a weight; all of them are missing where there are none, and so is the age 0. `rows.config` has a feature for every kind of field.
 """
 
 import argparse

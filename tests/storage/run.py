@@ -12,6 +12,7 @@ import functools
 import gzip
 import http.server
 import json
+import logging
 import os
 import pathlib
 import random
@@ -131,6 +132,7 @@ def main():
     parser.add_argument("--rows", type=int, default=100_000, help="rows of each of the three files")
     options = parser.parse_args()
     fingerprint = build(options.release)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     moto.start()
     _, moto_port = moto.get_host_and_port()
@@ -167,7 +169,7 @@ def main():
             expected, found = (json.loads(run([fingerprint, CONFIG, path], **environment)) for path in (local, remote))
             assert expected == found and expected["rows"] > 0, (name, expected, found)
             print(f"{name:22} {found['rows']:>9,} rows  {found['fingerprint']}  same")
-        for path, problem in [(f"{bucket}/none.csv", "matches no file"), ("gs://b/x", "expected s3://")]:
+        for path, problem in [(f"{bucket}/none.csv", "NoFile"), ("gs://b/x", "expected s3://")]:
             refused = subprocess.run([fingerprint, CONFIG, path], stderr=subprocess.PIPE, text=True, env=os.environ | environment)
             assert refused.returncode != 0 and problem in refused.stderr, refused.stderr
         print(f"connections broken off: {proxy.broken} of S3, {web_proxy.broken} of the web server")

@@ -188,8 +188,8 @@ fn double(value: f64, cell: &mut Vec<u8>) -> CellKind {
 /// number is just that one: its bits behind those of an `f32` are 1, 0, 0, … Very small `f32` have fewer bits, and part elsewhere.
 #[inline]
 fn narrowed(value: f64) -> Option<f32> {
-    const REST: u64 = (1 << (f64::MANTISSA_DIGITS - f32::MANTISSA_DIGITS)) - 1;
-    const HALF: u64 = REST.div_ceil(2);
+    const HALF: u64 = 1 << (f64::MANTISSA_DIGITS - f32::MANTISSA_DIGITS - 1);
+    const REST: u64 = 2 * HALF - 1;
     let narrow = value as f32;
     let is_exact = f64::from(narrow) == value;
     let has_all_bits = (f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX)).contains(&value.abs());
