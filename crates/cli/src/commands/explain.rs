@@ -38,7 +38,7 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "N")]
     pub(crate) rows: Option<NonZeroUsize>,
     /// Places on the way where gradients are taken: more are more exact.
-    #[arg(long, value_name = "N", default_value = "32")]
+    #[arg(long, value_name = "N", default_value = "128")]
     pub(crate) steps: NonZeroUsize,
     #[command(flatten)]
     pub(crate) rejected: RejectedArgs,

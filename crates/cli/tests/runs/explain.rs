@@ -14,7 +14,7 @@ fn what_features_add_is_told_for_all_rows_and_for_each() {
     let words =
         ["explain", "model", "--input", "data/movies_test_data", "--rows", "130", "--output", "why.csv", "--keep", "user_id", "--json"];
     let result: Value = serde_json::from_slice(&place.run(&words, 0).stdout).expect("JSON");
-    assert_eq!((result["rows"].as_u64(), result["steps"].as_u64()), (Some(130), Some(32)));
+    assert_eq!((result["rows"].as_u64(), result["steps"].as_u64()), (Some(130), Some(128)));
     let output = &result["outputs"][0];
     let features = output["features"].as_array().expect("features");
     let number = |value: &Value| value.as_f64().expect("a number");
