@@ -49,7 +49,7 @@ fn gradient_jumps(trainer: &mut Trainer, batch: &FeatureBatch) -> bool {
 }
 
 /// The next number above or below.
-fn neighbour(value: f32, state: &mut u64) -> f32 {
+pub(super) fn neighbour(value: f32, state: &mut u64) -> f32 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     if *state >> 63 == 0 { value.next_up() } else { value.next_down() }
 }
