@@ -33,7 +33,7 @@ use rankmill_config::{Edits, Pipeline};
 use rankmill_data::{FeatureBatch, FeatureSet, Reader, ReaderOptions};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
-use rankmill_model::{Parameter, Parameters, Purpose, Scorer, Scores, feature_set};
+use rankmill_model::{Model, Parameter, Parameters, Purpose, Scorer, Scores, feature_set};
 use rankmill_train::evaluate::Evaluator;
 use rankmill_train::step::{IdleRows, Keep, Trainer, TrainerOptions};
 use safetensors::{Dtype, SafeTensors};
@@ -281,6 +281,12 @@ fn set_initial_values(trainer: &mut Trainer, trace: &Trace) -> Vec<String> {
     missing
 }
 
+/// Whether the model drops tokens or columns at random in training, by a rate that its config sets or leaves at EasyRec's default.
+fn drops(pipeline: &Pipeline, features: &FeatureSet) -> bool {
+    let model = Model::build(pipeline, features, Purpose::Training).expect("the model can be built");
+    model.graph.values().any(|value| model.graph.node(value).op.name() == "dropout")
+}
+
 /// Compares a run with its trace, as far as the gradients of the steps up to `last` decide it.
 fn compare(folder: &Path, threads: usize, idle_rows: IdleRows, last: u64) -> Verdict {
     let manifest: serde_json::Value =
@@ -317,10 +323,10 @@ fn compare(folder: &Path, threads: usize, idle_rows: IdleRows, last: u64) -> Ver
     let has_noise = moments.any(|(name, tensor)| tensor.values.iter().any(|v| noise.explains(name, *v)));
     // Of a case with random numbers in its losses only what comes before them can be compared; with dropout, nothing before evaluation.
     let note = manifest["note"].as_str().unwrap_or_default();
-    let is_random = note.starts_with("RANDOM");
-    // Learnt dropout of features is random, too (EasyRec behaviour 163).
+    // Learnt dropout of features is random, too (EasyRec behaviour 163), and so is any other.
     let drops_features = pipeline.proto.model_config.as_ref().is_some_and(|model| model.variational_dropout.is_some());
-    let (is_random, has_random_layers) = (is_random || drops_features, drops_features || note.starts_with("RANDOM: training differs"));
+    let has_random_layers = drops_features || note.starts_with("RANDOM: training differs") || drops(&pipeline, &features);
+    let is_random = has_random_layers || note.starts_with("RANDOM");
     if is_random {
         verdict.least = if has_random_layers { 1 } else { 4 };
     }
