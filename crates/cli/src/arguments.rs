@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rankmill_config::Edits;
+use rankmill_config::{Edits, FIXABLE};
 use rankmill_data::Rejected;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
@@ -74,12 +74,18 @@ pub(crate) struct EditArgs {
     /// Set fields by a JSON object from paths to values, as EasyRec's `--edit_config_json`; done before --set.
     #[arg(long, value_name = "JSON")]
     pub(crate) edit_config_json: Option<String>,
+    /// Follow the evident intention of what a lint is about, instead of EasyRec's numbers; `all` for every lint that can be
+    /// fixed. May be repeated. The model keeps it, as `rankmill_fix` of its config.
+    #[arg(long, value_name = "LINT")]
+    pub(crate) fix: Vec<String>,
 }
 
 impl EditArgs {
     /// The edits, and after them those that other flags stand for.
     pub(crate) fn edits(&self, last: Vec<String>) -> Edits {
-        Edits { set: self.set.iter().cloned().chain(last).collect(), json: self.edit_config_json.clone() }
+        let names = self.fix.iter().flat_map(|name| if name == "all" { FIXABLE.to_vec() } else { vec![name.as_str()] });
+        let fixes = names.map(|name| assign("rankmill_fix[+]", name));
+        Edits { set: self.set.iter().cloned().chain(fixes).chain(last).collect(), json: self.edit_config_json.clone() }
     }
 }
 

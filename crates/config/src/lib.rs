@@ -13,6 +13,7 @@
 //! # Ok::<(), rankmill_config::Diagnostics>(())
 //! ```
 
+mod as_backbone;
 mod diagnostic;
 mod edit;
 pub mod expression;
@@ -30,11 +31,12 @@ mod validate;
 mod walk;
 mod writer;
 
+pub use as_backbone::{AsBackbone, Variable, as_backbone};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span, did_you_mean, nearest};
 pub use edit::Edits;
 pub use features::{Feature, FeatureGroup, GroupFeature, InputField};
 pub use group_readers::GroupReaders;
-pub use lints::{LINTS, Lint, LintRule, lints};
+pub use lints::{FIXABLE, LINTS, Lint, LintRule, lints};
 pub use pipeline::Pipeline;
 pub use prost_types;
 pub use settings::{SettingError, Settings, message_settings};

@@ -84,6 +84,12 @@ impl Pipeline {
         &self.warnings
     }
 
+    /// Whether the config asks for the evident intention of what this lint is about, instead of EasyRec's numbers.
+    #[must_use]
+    pub fn is_fixed(&self, lint: &str) -> bool {
+        self.proto.rankmill_fix.iter().any(|name| name == lint)
+    }
+
     /// The config with all edits, as protobuf text that reads back to the same message.
     #[must_use]
     pub fn to_text(&self) -> String {

@@ -1,11 +1,11 @@
 //! Each lint, set off by one change of `data/good.config`, at its place.
 
-use rankmill_config::{Edits, LINTS, Pipeline, lints};
+use rankmill_config::{Edits, FIXABLE, LINTS, Pipeline, lints, validate};
 
 const GOOD: &str = include_str!("data/good.config");
 
 /// Replacement, and the lints it sets off as `name line:column`.
-const CASES: [(&str, &str, &str); 33] = [
+const CASES: [(&str, &str, &str); 52] = [
     ("mlp { hidden", "mlp { activation: 'softmax' hidden", "activation_is_linear 50:89"),
     (
         "class_name: 'Dense'\n        st_params {\n",
@@ -63,6 +63,57 @@ const CASES: [(&str, &str, &str); 33] = [
         "model_params { task_towers { tower_name: 'a' losses { loss_name: 'n' } } task_towers { tower_name: 'b' losses { loss_name: 'n' } } }",
         "loss_is_replaced 66:106",
     ),
+    ("model_params { }", "multi_tower { din_towers { dnn { hidden_units: [4, 1] } } }", "attention_norms_count_padding 66:30"),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' keras_layer { din { attention_dnn { hidden_units: [4, 1] } } } } concat_blocks: 'top'",
+        "attention_norms_count_padding 64:44",
+    ),
+    ("wide_deep: DEEP }", "wide_deep: DEEP sequence_features { } }", "attention_norms_count_padding 43:103"),
+    (
+        "wide_deep: DEEP }",
+        "wide_deep: DEEP sequence_features { seq_dnn { hidden_units: [4, 1] } } }",
+        "attention_norms_count_padding 43:123",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' keras_layer { class_name: 'SeqAugment' } } concat_blocks: 'top'",
+        "augments_in_evaluation 64:50",
+    ),
+    ("model_params { }", "multi_tower { bst_towers { } }", "bst_tower_differs 66:17"),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' keras_layer { bst { attention_probs_dropout_prob: 0 } } } concat_blocks: 'top'",
+        "dropout_by_default 64:38",
+    ),
+    ("concat_blocks: 'top'", "blocks { name: 'x' keras_layer { transformer { } } } concat_blocks: 'top'", "dropout_by_default 64:38"),
+    ("model_params { }", "uniter { config { hidden_dropout_prob: 0 } }", "dropout_by_default 66:12"),
+    ("model_params { }", "cmbf { config { } } feature_groups { group_name: 'text' feature_names: 'tags' }", "dropout_by_default 66:10"),
+    ("model_params { }", "dbmtl { bottom_uniter { } }", "dropout_by_default 66:11"),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' input_layer { do_batch_norm: true output_seq_and_normal_feature: true } } concat_blocks: 'top'",
+        "input_layer_option_ignored 64:53",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' input_layer { do_layer_norm: true feature_dropout_rate: 0.1 } } concat_blocks: 'top'",
+        "input_layer_option_ignored 64:53",
+    ),
+    ("model_params { }", "kd { loss_type: CROSS_ENTROPY_LOSS pred_is_logits: false }", "kd_squeezes_probabilities 66:19"),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' keras_layer { auto_dis_embedding { keep_prob: 0.5 } } } concat_blocks: 'top'",
+        "keep_prob_drops_nothing 64:70",
+    ),
+    ("mlp { hidden", "mlp { activation: 'PReLU' hidden", "prelu_learns_nothing 50:89"),
+    ("model_params { }", "autoint { multi_head_size: 4 }", "scores_are_multiplied 66:30"),
+    (
+        "model_params { }",
+        "cmbf { config { } } feature_groups { group_name: 'image' feature_names: 'price' }",
+        "single_token_attention 66:10",
+    ),
+    ("model_params { }", "dcn { deep_tower { input: 'deep' } cross_tower { input: 'all' } }", "tower_input_ignored 66:29"),
 ];
 
 fn found(text: &str) -> String {
@@ -178,6 +229,9 @@ fn each_lint_at_its_place() {
     let mut seen = found(&year);
     assert_eq!(seen, "year_out_of_range 36:80");
     assert_eq!(found(&year.replace("num_buckets: 36", "num_buckets: 2100")), "");
+    let weighted = GOOD.replace("model_params { }", "losses { loss_type: ZILN_LOSS }").replace("batch_size: 64;", "sample_weight: 'price'");
+    assert_eq!(found(&weighted), "sample_weights_ignored 66:3");
+    seen.push_str(", sample_weights_ignored");
     for (old, new, expected) in CASES {
         assert!(GOOD.contains(old), "{old}");
         let lints = found(&GOOD.replacen(old, new, 1));
@@ -189,5 +243,22 @@ fn each_lint_at_its_place() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     for rule in LINTS {
         assert!(seen.contains(rule.name), "no case sets off {}", rule.name);
+    }
+}
+
+#[test]
+fn what_is_fixed_is_not_told_and_must_be_a_lint_that_can_be() {
+    let exponent = GOOD.replace("model_params { }", "losses { pairwise_hinge_loss { use_exponent: true } }");
+    assert!(found(&exponent).contains("pairwise_hinge_without_gradient"));
+    let fixed = format!("{exponent}\nrankmill_fix: 'pairwise_hinge_without_gradient'");
+    assert_eq!(found(&fixed), "");
+    let problems = |name: &str| {
+        let pipeline = Pipeline::parse("f", &format!("{GOOD}\nrankmill_fix: '{name}'"), &Edits::default()).expect("it can be read");
+        validate(&pipeline).iter().map(|problem| format!("{}: {}", problem.line, problem.message)).collect::<Vec<_>>()
+    };
+    assert_eq!(problems("year_out_of_range"), ["69: there is no one thing that `year_out_of_range` could be fixed to"]);
+    assert_eq!(problems("esmm_sums_over_batch"), ["69: `esmm_sums_over_batch` is no lint"]);
+    for name in FIXABLE {
+        assert_eq!(problems(name), [""; 0]);
     }
 }

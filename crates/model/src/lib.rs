@@ -39,6 +39,7 @@ pub use feature_dropout::{DroppedFeature, FeatureDropout};
 pub use feed::{BatchFeed, BatchKeys, KeyColumn, KeyForm, input_names};
 pub use feed_sequences::{Bounds, FedSequences, FeedPlan};
 pub use model::{Model, Output, Purpose, Training};
+pub use models::class_names;
 pub use packed::pack;
 pub use parameters::{Parameter, ParameterError, Parameters};
 pub use predictor::{Predictor, Scorer, Scores};

@@ -69,7 +69,9 @@ impl TaskMetrics {
             Predicts::Value => Task::Regression,
             Predicts::ProbabilityAndValue => Task::ZeroInflated,
         };
-        let metrics = MetricSet::new(&task.metrics, kind, MaxF1Input::Logits).map_err(|error| at(error.to_string()))?;
+        let of_probabilities = pipeline.is_fixed("max_f1_on_logits");
+        let max_f1_input = if of_probabilities { MaxF1Input::Probabilities } else { MaxF1Input::Logits };
+        let metrics = MetricSet::new(&task.metrics, kind, max_f1_input).map_err(|error| at(error.to_string()))?;
         let names = features.key_names();
         let place = |field: &String| {
             let place = names.iter().position(|name| name == field);

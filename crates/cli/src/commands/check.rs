@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use rankmill_config::{Diagnostic, Diagnostics, Edits, Pipeline, Severity, lints, validate};
-use rankmill_data::ReaderOptions;
+use rankmill_config::{Diagnostic, Diagnostics, Edits, Pipeline, Severity, Variable, as_backbone, lints, validate};
+use rankmill_data::{FeatureSet, ReaderOptions};
+use rankmill_model::{Model, Purpose};
 use rankmill_train::summary::{ASSUMED_POSITIONS, BlockSummary, DynamicTableSummary, ModelSummary};
 use serde::Serialize;
 
@@ -27,6 +28,12 @@ pub(crate) struct CheckArgs {
     /// Exit with code 1 if anything is warned of.
     #[arg(long)]
     strict: bool,
+    /// Print the config with its model on a backbone instead, if an equal one can be written; what differs is said on stderr.
+    ///
+    /// Models of the older style have a message of their own, such as `deepfm`. With --json the result also says where each
+    /// of their variables is found on the backbone.
+    #[arg(long, conflicts_with = "strict")]
+    as_backbone: bool,
     #[command(flatten)]
     edits: EditArgs,
 }
@@ -280,8 +287,56 @@ pub(crate) fn load(config: &Path, edits: &Edits, output: &Output) -> anyhow::Res
     Ok(pipeline)
 }
 
+/// A config on a backbone.
+#[derive(Clone, Debug, Serialize)]
+struct BackboneReport {
+    /// The config, as protobuf text.
+    config: String,
+    /// What the backbone does not do as the model did.
+    differences: Vec<String>,
+    /// The variables that have another name, or another order of rows, on the backbone.
+    variables: Vec<MovedVariable>,
+}
+
+/// A variable on a backbone.
+#[derive(Clone, Debug, Serialize)]
+struct MovedVariable {
+    from: String,
+    to: String,
+    /// Row `i` there is row `rows[i]` of the model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rows: Vec<usize>,
+}
+
+impl fmt::Display for BackboneReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.config.trim_end())
+    }
+}
+
+/// Writes the config on a backbone.
+fn run_as_backbone(arguments: &CheckArgs, output: &Output) -> anyhow::Result<Outcome> {
+    let (pipeline, _) = examine(&arguments.config, &arguments.edits.edits(Vec::new()))?;
+    let written = as_backbone(&pipeline).map_err(Diagnostics::from)?;
+    for difference in &written.differences {
+        output.log(Level::Warn, &format!("not the same: {difference}"));
+    }
+    let features = FeatureSet::new(&pipeline)?;
+    let model = Model::build(&pipeline, &features, Purpose::Training)?;
+    let moved = |name: &str| {
+        let Variable { name: to, rows } = written.variable(name);
+        (to != name || !rows.is_empty()).then(|| MovedVariable { from: name.to_owned(), to, rows })
+    };
+    let variables = model.graph.parameters().iter().filter_map(|slot| moved(&slot.name)).collect();
+    output.result(&BackboneReport { config: written.text, differences: written.differences, variables })?;
+    Ok(Outcome::Done)
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: &CheckArgs, output: &Output) -> anyhow::Result<Outcome> {
+    if arguments.as_backbone {
+        return run_as_backbone(arguments, output);
+    }
     let report = CheckReport::new(&arguments.config, &arguments.edits.edits(Vec::new()));
     output.result(&report)?;
     if !report.usable {

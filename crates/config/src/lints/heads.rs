@@ -1,4 +1,4 @@
-//! Lints of losses, task towers and model classes without a backbone.
+//! Lints of losses and task towers.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,9 @@ use crate::walk;
 pub(super) fn find(finder: &mut Finder<'_>, model: &EasyRecModel) {
     losses(finder, model);
     tower_weights(finder, model);
-    classes(finder, model);
+    sample_weights(finder, model);
+    distillation(finder, model);
+    super::classes::find(finder, model);
 }
 
 /// What is configured of a task's losses: their place, what their names end in, and themselves.
@@ -46,6 +48,7 @@ fn key(loss: &Loss, suffix: &str) -> String {
         LossType::Classification | LossType::BinaryCrossEntropyLoss | LossType::L2Loss | LossType::SigmoidL2Loss
     );
     match loss.loss_name() {
+        _ if loss.loss_type() == LossType::OrderCalibrateLoss => "order_calibrate_loss".to_owned(),
         "" => format!("{}{suffix}", loss.loss_type().as_str_name()),
         name if of_one_logit => name.to_owned(),
         name => format!("{name}{suffix}"),
@@ -95,20 +98,34 @@ fn tower_weights(finder: &mut Finder<'_>, model: &EasyRecModel) {
     }
 }
 
-/// EasyRec behaviours 151, 154 and 162.
-fn classes(finder: &mut Finder<'_>, model: &EasyRecModel) {
-    match &model.model {
-        Some(Model::Mmoe(mmoe)) if mmoe.expert_dnn.as_ref().is_some_and(|dnn| dnn.use_bn()) => {
-            finder.note("experts_without_batch_statistics", "model_config.mmoe.expert_dnn", "the experts have batch norms");
+/// EasyRec behaviours 171, 176 and 177.
+fn sample_weights(finder: &mut Finder<'_>, model: &EasyRecModel) {
+    let weighted = finder.pipeline.proto.data_config.as_ref().is_some_and(|data| !data.sample_weight().is_empty());
+    let ignores = |kind: LossType| {
+        use LossType::{BinaryCrossEntropyLoss, ListwiseDistillLoss, ListwiseRankLoss, ZilnLoss};
+        matches!(kind, BinaryCrossEntropyLoss | ListwiseDistillLoss | ListwiseRankLoss | ZilnLoss)
+    };
+    if !weighted {
+        return;
+    }
+    for (place, _, losses) in tasks(model) {
+        for (at, loss) in losses.iter().enumerate().filter(|(_, loss)| ignores(loss.loss_type())) {
+            let message = format!("{} beside a `sample_weight`", loss.loss_type().as_str_name());
+            finder.note("sample_weights_ignored", &format!("{place}.losses[{at}]"), message);
         }
-        Some(Model::Dbmtl(dbmtl)) if dbmtl.expert_dnn.as_ref().is_some_and(|dnn| dnn.use_bn()) => {
-            finder.note("experts_without_batch_statistics", "model_config.dbmtl.expert_dnn", "the experts have batch norms");
+    }
+    if model.losses.is_empty() && ignores(model.loss_type()) {
+        let message = format!("{} beside a `sample_weight`", model.loss_type().as_str_name());
+        finder.note("sample_weights_ignored", "model_config.loss_type", message);
+    }
+}
+
+/// EasyRec behaviour 181.
+fn distillation(finder: &mut Finder<'_>, model: &EasyRecModel) {
+    for (at, kd) in model.kd.iter().enumerate().filter(|(_, kd)| kd.loss_type() == LossType::CrossEntropyLoss) {
+        if !(kd.pred_is_logits() && kd.label_is_logits()) {
+            let message = "CROSS_ENTROPY_LOSS on probabilities";
+            finder.note("kd_squeezes_probabilities", &format!("model_config.kd[{at}].loss_type"), message);
         }
-        Some(Model::Esmm(_)) => finder.note("esmm_sums_over_the_batch", "model_config.esmm", "the losses are sums over the batch"),
-        Some(Model::RocketLaunching(rocket)) if rocket.feature_based_distillation() => {
-            let path = "model_config.rocket_launching.feature_based_distillation";
-            finder.note("distillation_pushes_apart", path, "`feature_based_distillation` is true");
-        }
-        _ => {}
     }
 }

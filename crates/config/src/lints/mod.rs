@@ -2,6 +2,8 @@
 //!
 //! The numbers are EasyRec's in each case; the lint says so, with the place, the effect and the fix.
 
+mod classes;
+mod components;
 mod control;
 mod features;
 mod heads;
@@ -14,6 +16,18 @@ mod unread;
 use crate::diagnostic::Diagnostic;
 use crate::pipeline::Pipeline;
 pub use table::{LINTS, LintRule};
+
+/// The lints that `rankmill_fix` can name, which is what `--fix` sets.
+pub const FIXABLE: [&str; 8] = [
+    "distillation_pushes_apart",
+    "esmm_sums_over_the_batch",
+    "experts_without_batch_statistics",
+    "loss_is_replaced",
+    "max_f1_on_logits",
+    "pairwise_hinge_without_gradient",
+    "scores_are_multiplied",
+    "tower_losses_share_a_weight",
+];
 
 /// A lint that a config has set off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +56,7 @@ pub fn lints(pipeline: &Pipeline) -> Vec<Lint> {
     control::find(&mut finder);
     model::find(&mut finder);
     let mut found = finder.found;
+    found.retain(|lint| !pipeline.is_fixed(lint.name));
     found.sort_by_key(|lint| (lint.diagnostic.line, lint.diagnostic.column));
     found
 }
@@ -78,5 +93,7 @@ mod tests {
     fn the_table_is_sorted_and_complete() {
         assert!(LINTS.windows(2).all(|pair| pair[0].name < pair[1].name));
         assert!(LINTS.iter().all(|rule| !rule.effect.is_empty() && !rule.fix.is_empty()));
+        assert!(FIXABLE.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(FIXABLE.iter().all(|name| LINTS.iter().any(|rule| rule.name == *name)));
     }
 }

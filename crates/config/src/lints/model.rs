@@ -6,7 +6,7 @@ use super::Finder;
 use crate::pipeline::Pipeline;
 use crate::proto::eval_metrics::Metric;
 use crate::proto::keras_layer::Params;
-use crate::proto::{EasyRecModel, EvalMetrics, KerasLayer, LossType, block, layer};
+use crate::proto::{BackboneTower, Block, EasyRecModel, EvalMetrics, KerasLayer, LossType, block, layer};
 use crate::walk;
 
 /// Activations that an MLP knows by name (EasyRec behaviour 103).
@@ -19,6 +19,7 @@ pub(super) fn find(finder: &mut Finder<'_>) {
     regularization(finder, model);
     mask_blocks(finder);
     super::heads::find(finder, model);
+    super::components::find(finder, model);
 }
 
 fn metrics(finder: &mut Finder<'_>) {
@@ -51,7 +52,7 @@ fn metrics(finder: &mut Finder<'_>) {
 }
 
 fn activations(finder: &mut Finder<'_>) {
-    let mut found = Vec::new();
+    let (mut found, mut leaky) = (Vec::new(), Vec::new());
     walk::scalars(finder.pipeline.message(), &mut |path, field, value| {
         let named = matches!(
             (field.parent_message().name(), field.name()),
@@ -60,9 +61,18 @@ fn activations(finder: &mut Finder<'_>) {
                 | ("PeriodicEmbedding", "linear_activation")
                 | ("BSTEncoder", "hidden_act")
         );
-        let Some(text) = value.as_str().filter(|text| named && is_unknown(text)) else { return };
+        let Some(text) = value.as_str().filter(|_| named) else { return };
+        if field.parent_message().name() == "MLP" && text.eq_ignore_ascii_case("prelu") {
+            leaky.push((path.to_owned(), field.name().to_owned()));
+        }
+        if !is_unknown(text) {
+            return;
+        }
         found.push((path.to_owned(), field.name().to_owned(), text.to_owned()));
     });
+    for (path, name) in leaky {
+        finder.note("prelu_learns_nothing", &path, format!("`{name}` is prelu"));
+    }
     free_activations(finder.pipeline, &mut found);
     for (path, name, text) in found {
         let near = crate::diagnostic::nearest(&text, ACTIVATIONS).map(|near| format!("; did you mean `{near}`?"));
@@ -79,10 +89,8 @@ fn free_activations(pipeline: &Pipeline, found: &mut Vec<(String, String, String
     const COMPONENTS: [&str; 7] = ["BST", "Cross", "FinalMLP", "FinalNet", "Highway", "MLP", "PeriodicEmbedding"];
     const SETTINGS: [&str; 5] = ["activation", "final_activation", "hidden_act", "linear_activation", "preactivation"];
     let Some(backbone) = pipeline.proto.model_config.as_ref().and_then(|model| model.backbone.as_ref()) else { return };
-    let path = "model_config.backbone";
-    let packages = backbone.packages.iter().enumerate().map(|(i, package)| (format!("{path}.packages[{i}]"), &package.blocks));
-    for (path, blocks) in std::iter::once((path.to_owned(), &backbone.blocks)).chain(packages) {
-        for (layer_path, layer) in blocks.iter().enumerate().flat_map(|(i, block)| keras_layers(block, &format!("{path}.blocks[{i}]"))) {
+    for (path, block) in blocks(backbone) {
+        for (layer_path, layer) in keras_layers(block, &path) {
             let Some(Params::StParams(values)) = &layer.params else { continue };
             if !COMPONENTS.contains(&layer.class_name()) {
                 continue;
@@ -115,8 +123,16 @@ fn regularization(finder: &mut Finder<'_>, model: &EasyRecModel) {
     }
 }
 
+/// All blocks of a backbone, with their paths.
+pub(super) fn blocks(backbone: &BackboneTower) -> Vec<(String, &Block)> {
+    let path = "model_config.backbone";
+    let packages = backbone.packages.iter().enumerate().map(|(i, package)| (format!("{path}.packages[{i}]"), &package.blocks));
+    let all = std::iter::once((path.to_owned(), &backbone.blocks)).chain(packages);
+    all.flat_map(|(path, blocks)| blocks.iter().enumerate().map(move |(i, block)| (format!("{path}.blocks[{i}]"), block))).collect()
+}
+
 /// The components of a block, with their paths.
-fn keras_layers<'a>(block: &'a crate::proto::Block, path: &str) -> Vec<(String, &'a KerasLayer)> {
+pub(super) fn keras_layers<'a>(block: &'a Block, path: &str) -> Vec<(String, &'a KerasLayer)> {
     let mut layers = Vec::new();
     match &block.layer {
         Some(block::Layer::KerasLayer(layer)) => layers.push((format!("{path}.keras_layer"), Some(layer))),

@@ -16,11 +16,16 @@ const fn rule(name: &'static str, effect: &'static str, fix: &'static str) -> Li
 }
 
 /// All lints, by name.
-pub const LINTS: [LintRule; 30] = [
+pub const LINTS: &[LintRule] = &[
     rule(
         "activation_is_linear",
         "EasyRec knows no activation of this name and silently uses none, so the layer is linear",
         "write relu, gelu, leaky_relu, prelu, elu, selu, tanh, swish, sigmoid, dice, linear, or a full name such as tf.nn.softmax",
+    ),
+    rule(
+        "attention_norms_count_padding",
+        "the batch norms inside of an attention count the positions that a row has not, as many as the batch's longest row asks for, so scores depend on what else is in the batch",
+        "set use_bn: false in the DNN that scores positions",
     ),
     rule(
         "auc_without_probabilities",
@@ -28,9 +33,19 @@ pub const LINTS: [LintRule; 30] = [
         "use mean_squared_error, or loss_type: CLASSIFICATION",
     ),
     rule(
+        "augments_in_evaluation",
+        "sequences are cropped, masked and reordered at random in evaluation and prediction, too, so a row has another score each time",
+        "keep the component out of what is predicted: use its output in an AuxiliaryLoss only",
+    ),
+    rule(
         "backbone_l2_has_no_effect",
         "the layers of a backbone register their L2 terms where EasyRec never sums them, so they stay out of the loss",
         "remove it, or use embedding_regularization, which does act",
+    ),
+    rule(
+        "bst_tower_differs",
+        "its one layer numbers no positions, gives each head columns of its own and does not divide scores, and the squares of its keys count twice in embedding_regularization",
+        "use a backbone with the component BST",
     ),
     rule(
         "bucket_precedence",
@@ -56,6 +71,11 @@ pub const LINTS: [LintRule; 30] = [
         "distillation_pushes_apart",
         "the distance between layers of the light network and the booster has the weight -0.1, so it is made larger; it is always Euclidean",
         "set feature_based_distillation: false",
+    ),
+    rule(
+        "dropout_by_default",
+        "a tenth is dropped in training, since the rate is not set and its default is 0.1",
+        "set it, to 0 if nothing is to be dropped",
     ),
     rule("duplicate_scalar", "when a value is set twice, the last one wins and the first is forgotten", "remove one of them"),
     rule(
@@ -88,7 +108,22 @@ pub const LINTS: [LintRule; 30] = [
         "with f1_beta_square 1 every weight becomes 1, so the loss is plain cross entropy",
         "set f1_beta_square to another value, or use CLASSIFICATION",
     ),
+    rule(
+        "input_layer_option_ignored",
+        "with output_seq_and_normal_feature an input layer neither normalises nor drops, and with feature_dropout_rate its whole is not normalised",
+        "normalise in a block of its own",
+    ),
     rule("input_names_ignored", "a feature of this type reads its first input only", "remove the others, or use ComboFeature"),
+    rule(
+        "kd_squeezes_probabilities",
+        "probabilities pass through a sigmoid once more: a probability p counts as p / (1 + p), which is never above a half",
+        "give logits, or set loss_type: BINARY_CROSS_ENTROPY_LOSS or KL_DIVERGENCE_LOSS",
+    ),
+    rule(
+        "keep_prob_drops_nothing",
+        "it is the weight with which the layer before is added, as alpha in the paper; nothing is dropped",
+        "choose it as such a weight",
+    ),
     rule(
         "loss_is_replaced",
         "two losses of one type without loss_name share a key, so the later replaces the earlier",
@@ -115,11 +150,31 @@ pub const LINTS: [LintRule; 30] = [
         "use_exponent replaces the model's scores by the labels, so no gradient reaches the model",
         "set use_exponent: false",
     ),
+    rule(
+        "prelu_learns_nothing",
+        "in an MLP, prelu is a leaky ReLU with slope 0.2; nothing of it is learnt",
+        "write leaky_relu, or use the component PReLU behind a layer without activation",
+    ),
     rule("reduction_factor_wins", "reduction_factor and aggregation_size are both set; aggregation_size is not read", "remove one of them"),
+    rule(
+        "sample_weights_ignored",
+        "this loss does not use sample weights, so all rows count alike",
+        "use CLASSIFICATION, or another loss that does",
+    ),
+    rule(
+        "scores_are_multiplied",
+        "attention scores are multiplied by the root of multi_head_size, where others divide, so each position attends to hardly more than one",
+        "choose a small multi_head_size",
+    ),
     rule(
         "setting_without_effect",
         "the setting is read and changes nothing: its machinery is not there, or it is not used yet",
         "remove it, or do what the message says instead",
+    ),
+    rule(
+        "single_token_attention",
+        "an image is a single token, and the softmax over one is 1 whatever the scores, so kernels of queries and keys learn nothing",
+        "set image_self_attention_layer_num above 0, with image_feature_dim or image_feature_patch_num",
     ),
     rule(
         "small_shuffle_buffer",
@@ -130,6 +185,11 @@ pub const LINTS: [LintRule; 30] = [
         "tag_separator_characters",
         "each character of the separator splits tags by itself; the whole is not looked for",
         "use a single character",
+    ),
+    rule(
+        "tower_input_ignored",
+        "both towers read the group `all`, whatever their input",
+        "name the group `all`, or use a backbone for different groups",
     ),
     rule(
         "tower_losses_share_a_weight",

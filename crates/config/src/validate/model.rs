@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use prost_reflect::{ReflectMessage, Value};
 
 use super::{Check, listed};
+use crate::lints::{FIXABLE, LINTS};
 use crate::walk;
 
 /// EasyRec's model classes and the section of `model_config` each one reads.
@@ -41,6 +42,7 @@ const CLASSES: [(&str, &str); 29] = [
 ];
 
 pub(super) fn check(check: &mut Check<'_>) {
+    fixes(check);
     let Some(model) = &check.proto().model_config else {
         check.error("", "`model_config` is missing", "it declares the feature groups and the model");
         return;
@@ -67,6 +69,18 @@ pub(super) fn check(check: &mut Check<'_>) {
     }
     labels(check);
     towers(check);
+}
+
+/// What is to be fixed must be a lint that can be.
+fn fixes(check: &mut Check<'_>) {
+    for (at, name) in check.proto().rankmill_fix.iter().enumerate().filter(|(_, name)| !FIXABLE.contains(&name.as_str())) {
+        let path = format!("rankmill_fix[{at}]");
+        if LINTS.iter().any(|rule| rule.name == *name) {
+            check.error(&path, format!("there is no one thing that `{name}` could be fixed to"), listed(FIXABLE));
+        } else {
+            check.report_unknown(&path, format!("`{name}` is no lint"), name, FIXABLE, &listed(FIXABLE));
+        }
+    }
 }
 
 /// The model's section must be that of its class.

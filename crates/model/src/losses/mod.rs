@@ -38,6 +38,18 @@ pub(crate) struct LossTerms {
 }
 
 impl LossTerms {
+    /// A name that no loss has: `name`, `name_1`, `name_2`, …
+    fn unused(&self, name: String) -> String {
+        let taken = |name: &str| self.terms.iter().any(|(known, _)| known == name);
+        let mut unused = name.clone();
+        let mut number = 0;
+        while taken(&unused) {
+            number += 1;
+            unused = format!("{name}_{number}");
+        }
+        unused
+    }
+
     /// Sets a loss. One of the same name is replaced, as in EasyRec (behaviours 178 and 179).
     fn set(&mut self, name: String, value: Value) {
         match self.terms.iter_mut().find(|(known, _)| *known == name) {
@@ -132,7 +144,9 @@ pub(crate) fn loss_dict(
     config: &proto::EasyRecModel,
 ) -> Result<LossTerms, Diagnostic> {
     let mut terms = LossTerms::default();
-    let weighting = Weighting::new(config, tasks);
+    let own_weights = reader.pipeline.is_fixed("tower_losses_share_a_weight");
+    let keeps_all = reader.pipeline.is_fixed("loss_is_replaced");
+    let weighting = Weighting::new(config, tasks, own_weights);
     let is_esmm = config.model_class() == "ESMM";
     if is_esmm {
         for (name, value) in esmm_losses(&mut builder.scope("loss"), reader, tasks)? {
@@ -151,12 +165,14 @@ pub(crate) fn loss_dict(
             }
             let value = task_loss(&mut s, reader, task, loss, weights, &path)?;
             let name = loss_name(loss, &task.suffix);
+            let name = if keeps_all { terms.unused(name) } else { name };
             let weighted = weighting.apply(builder, (t, i), loss, &name, value).map_err(|error| reader.pipeline.error(&path, error))?;
             terms.set(name, weighted);
         }
         if !calibrations.is_empty() {
             let total = add_all(&mut builder.scope("loss"), &calibrations).map_err(reader.at(&task.path))?;
-            terms.set("order_calibrate_loss".to_owned(), total);
+            let name = "order_calibrate_loss".to_owned();
+            terms.set(if keeps_all { terms.unused(name) } else { name }, total);
         }
     }
     for (i, kd) in config.kd.iter().enumerate() {
@@ -181,7 +197,8 @@ fn esmm_losses(s: &mut Scope<'_>, reader: &mut Reader<'_>, tasks: &[TaskConfig])
     let (click_logits, product) = (output(&click.output_name("logits"))?, output(esmm::product_name(conversion))?);
     let labels = (reader.label(s, click.label).map_err(&at)?, reader.label(s, conversion.label).map_err(&at)?);
     let weights = reader.weights(s, conversion)?;
-    let input = esmm::EsmmInput { click_logits, product, click: labels.0, conversion: labels.1, weights };
+    let over_rows = if reader.pipeline.is_fixed("esmm_sums_over_the_batch") { OverRows::Mean } else { OverRows::Sum };
+    let input = esmm::EsmmInput { click_logits, product, click: labels.0, conversion: labels.1, weights, over_rows };
     esmm::losses(s, tasks, &input).map_err(at)
 }
 

@@ -23,8 +23,18 @@ struct Settings<'a> {
     /// Whether labels are divided by the temperature, too.
     cools_labels: bool,
     ohem_ratio: f32,
-    /// Whether the scores are replaced by `sigmoid(label)`, as EasyRec's `use_exponent` does.
-    ignores_scores: bool,
+    exponent: Exponent,
+}
+
+/// What `use_exponent` makes of labels and scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exponent {
+    /// It is not set.
+    Off,
+    /// EasyRec: the scores are replaced by `sigmoid(label)`.
+    OfLabels,
+    /// The evident intention: they become `sigmoid(score)`.
+    OfScores,
 }
 
 fn margin(uses_labels: bool, fixed: f32) -> Margin {
@@ -38,7 +48,7 @@ fn pair_wise(param: &PairwiseLoss) -> Settings<'_> {
         temperature: param.temperature(),
         cools_labels: false,
         ohem_ratio: 1.0,
-        ignores_scores: false,
+        exponent: Exponent::Off,
     }
 }
 
@@ -49,18 +59,18 @@ fn logistic(param: &PairwiseLogisticLoss) -> Settings<'_> {
         temperature: param.temperature(),
         cools_labels: param.use_label_margin(),
         ohem_ratio: param.ohem_ratio(),
-        ignores_scores: false,
+        exponent: Exponent::Off,
     }
 }
 
-fn hinge(param: &PairwiseHingeLoss) -> Settings<'_> {
+fn hinge(param: &PairwiseHingeLoss, exponent: Exponent) -> Settings<'_> {
     Settings {
         rule: PairRule::Hinge(margin(param.use_label_margin(), param.margin())),
         session_name: param.session_name(),
         temperature: param.temperature(),
         cools_labels: param.label_is_logits(),
         ohem_ratio: param.ohem_ratio(),
-        ignores_scores: param.use_exponent(),
+        exponent: if param.use_exponent() { exponent } else { Exponent::Off },
     }
 }
 
@@ -75,7 +85,7 @@ fn focal(param: &PairwiseFocalLoss) -> Settings<'_> {
         temperature: param.temperature(),
         cools_labels: false,
         ohem_ratio: param.ohem_ratio(),
-        ignores_scores: false,
+        exponent: Exponent::Off,
     }
 }
 
@@ -89,11 +99,12 @@ pub(super) fn loss(
     path: &str,
 ) -> Result<Value, Diagnostic> {
     let unset = (PairwiseLoss::default(), PairwiseLogisticLoss::default(), PairwiseHingeLoss::default(), PairwiseFocalLoss::default());
+    let exponent = if reader.pipeline.is_fixed("pairwise_hinge_without_gradient") { Exponent::OfScores } else { Exponent::OfLabels };
     let settings = match (kind, param) {
         (LossType::PairwiseLogisticLoss, Some(LossParam::PairwiseLogisticLoss(param))) => logistic(param),
         (LossType::PairwiseLogisticLoss, _) => logistic(&unset.1),
-        (LossType::PairwiseHingeLoss, Some(LossParam::PairwiseHingeLoss(param))) => hinge(param),
-        (LossType::PairwiseHingeLoss, _) => hinge(&unset.2),
+        (LossType::PairwiseHingeLoss, Some(LossParam::PairwiseHingeLoss(param))) => hinge(param, exponent),
+        (LossType::PairwiseHingeLoss, _) => hinge(&unset.2, exponent),
         (LossType::PairwiseFocalLoss, Some(LossParam::PairwiseFocalLoss(param))) => focal(param),
         (LossType::PairwiseFocalLoss, _) => focal(&unset.3),
         (_, Some(LossParam::PairwiseLoss(param))) => pair_wise(param),
@@ -116,11 +127,12 @@ fn mean_over_pairs(s: &mut Scope<'_>, settings: &Settings<'_>, sessions: Value, 
     };
     let mut label = if settings.cools_labels { cooled(s, input.label)? } else { input.label };
     let mut score = cooled(s, input.logits)?;
-    if settings.ignores_scores {
+    if settings.exponent != Exponent::Off {
         if settings.cools_labels {
             label = s.add(Unary::Sigmoid, &[label])?;
         }
-        score = s.add(Unary::Sigmoid, &[label])?;
+        let replaced = if settings.exponent == Exponent::OfLabels { label } else { score };
+        score = s.add(Unary::Sigmoid, &[replaced])?;
     }
     let weights = match input.weights {
         Some(weights) => weights,

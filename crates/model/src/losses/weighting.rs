@@ -2,7 +2,8 @@
 //!
 //! `Fixed`: the configured weight. `Uncertainty` (Kendall, Gal, Cipolla 2018): `exp(-u)·ℓ + u/2` with a learnt `u` that starts at 0,
 //! `½ exp(-u)·ℓ + u/2` for squared errors. `Random`: the softmax of normal numbers drawn in every step.
-//! In a multi-task model all losses of a tower have the weight of the tower's first loss.
+//! In a multi-task model all losses of a tower have the weight of the tower's first loss, or with
+//! `rankmill_fix: "tower_losses_share_a_weight"` their own.
 
 use rankmill_config::proto::easy_rec_model::LossWeightStrategy;
 use rankmill_config::proto::{self, LossType};
@@ -21,12 +22,14 @@ pub(super) struct Weighting<'a> {
     tasks: &'a [TaskConfig],
     /// Losses of all tasks.
     count: usize,
+    /// Whether the losses of a tower have weights of their own.
+    own_weights: bool,
 }
 
 impl<'a> Weighting<'a> {
-    pub(super) fn new(config: &proto::EasyRecModel, tasks: &'a [TaskConfig]) -> Weighting<'a> {
+    pub(super) fn new(config: &proto::EasyRecModel, tasks: &'a [TaskConfig], own_weights: bool) -> Weighting<'a> {
         let count = tasks.iter().map(|task| task.losses.len()).sum();
-        Weighting { strategy: config.loss_weight_strategy(), tasks, count }
+        Weighting { strategy: config.loss_weight_strategy(), tasks, count, own_weights }
     }
 
     /// Weighs loss number `place` (task, loss).
@@ -59,7 +62,8 @@ impl<'a> Weighting<'a> {
             }
             LossWeightStrategy::Random => Ok(value),
             LossWeightStrategy::Fixed | LossWeightStrategy::Uncertainty => {
-                let weight = if is_tower { task.losses[0].weight() * task.weight } else { loss.weight() };
+                let own = if is_tower && !self.own_weights { &task.losses[0] } else { loss };
+                let weight = own.weight() * task.weight;
                 if weight == 1.0 { Ok(value) } else { builder.scope("loss").add(Unary::Scale(weight), &[value]) }
             }
         };

@@ -1,6 +1,7 @@
 //! `AutoInt` (Song et al. 2019; EasyRec behaviour 157): layers `x ← relu(attention(x) + x·W)` over the features, each a position.
 //!
-//! Scores are multiplied by the root of the head's size, where others divide; no layer has a bias. What a sequence group adds to the
+//! Scores are multiplied by the root of the head's size, where others divide (as does `rankmill_fix: "scores_are_multiplied"`); no layer
+//! has a bias. What a sequence group adds to the
 //! features is cut into positions of the features' width, its keys included.
 
 use rankmill_config::Diagnostic;
@@ -44,6 +45,7 @@ fn attend(
     [heads, size]: [usize; 2],
     penalty: f32,
 ) -> Result<Value, GraphError> {
+    let divides = c.pipeline.is_fixed("scores_are_multiplied");
     let mut s = c.builder.scope("");
     let axis = s.axis(Length::Fixed(fields));
     let units = heads * size;
@@ -53,7 +55,8 @@ fn attend(
         let q = s.penalised_projection("query/dnn", x, units, penalty)?;
         let k = s.penalised_projection("key/dnn", x, units, penalty)?;
         let v = s.penalised_projection("value/dnn", x, units, penalty)?;
-        let scale = (size as f32).sqrt();
+        let root = (size as f32).sqrt();
+        let scale = if divides { 1.0 / root } else { root };
         let attention =
             Attention { heads, queries: Some(axis), keys: Some(axis), scale, masks: Masks::default(), penalty: 0.0, dropout: None };
         let attended = s.add(attention, &[q, k, v])?;

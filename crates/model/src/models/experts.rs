@@ -30,7 +30,7 @@ fn mixture(c: &mut Construction<'_>, name: &str, logits: Value, experts: &[Value
 /// The layer of the models MMoE and DBMTL: experts `mmoe/expert_<i>` and for each task a gate `mmoe/gate_<t>`.
 ///
 /// EasyRec builds it for inference whatever the mode: batch norms use their moving statistics, which stay as they start, and nothing is
-/// dropped.
+/// dropped. With `rankmill_fix: "experts_without_batch_statistics"` they are like other layers.
 pub(super) fn mixture_for_tasks(
     c: &mut Construction<'_>,
     configs: &[&proto::Dnn],
@@ -39,10 +39,11 @@ pub(super) fn mixture_for_tasks(
     penalty: f32,
     path: &str,
 ) -> Result<Vec<Value>, Diagnostic> {
+    let as_others = c.pipeline.is_fixed("experts_without_batch_statistics");
     let mut experts = Vec::with_capacity(configs.len());
     for (i, config) in configs.iter().enumerate() {
         let built = Dnn::from_config(config, penalty).and_then(|settings| {
-            let settings = Dnn { norms: Norms::Moving, dropout: Vec::new(), ..settings };
+            let settings = if as_others { settings } else { Dnn { norms: Norms::Moving, dropout: Vec::new(), ..settings } };
             dnn(&mut c.builder.scope(&format!("mmoe/expert_{i}")), &settings, x)
         });
         experts.push(built.map_err(|error| c.layer_error(path, error))?);

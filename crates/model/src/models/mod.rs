@@ -54,6 +54,11 @@ const CLASSES: &[(&str, ModelClass)] = &[
     ("WideAndDeep", wide_and_deep::build),
 ];
 
+/// The names of all model classes, in alphabetical order.
+pub fn class_names() -> impl Iterator<Item = &'static str> {
+    CLASSES.iter().map(|(name, _)| *name)
+}
+
 /// The class that a config names.
 pub(crate) fn class(pipeline: &Pipeline, config: &proto::EasyRecModel) -> Result<ModelClass, Diagnostic> {
     let name = config.model_class();

@@ -1,7 +1,8 @@
 //! `RocketLaunching` (Zhou et al. 2018; EasyRec behaviour 162): a light network learns beside a booster, whose logits it imitates.
 //!
 //! Both read features that the booster alone trains. With `feature_based_distillation` the Euclidean distance between layers of equal
-//! width is added with weight -0.1, as EasyRec does whatever `feature_distillation_function` says.
+//! width is added with weight -0.1, as EasyRec does whatever `feature_distillation_function` says; with
+//! `rankmill_fix: "distillation_pushes_apart"` the weight is 0.1.
 
 use rankmill_config::Diagnostic;
 use rankmill_config::proto::{Dnn as DnnConfig, RocketLaunching};
@@ -29,7 +30,8 @@ pub(super) fn build(c: &mut Construction<'_>) -> Result<Vec<Value>, Diagnostic> 
     let light = layers(c, "light_dnn", config.light_dnn.as_ref(), penalty, kept)?;
     let booster_output = c.dense("booster_output", booster.last().copied().unwrap_or(shared), classes, penalty)?;
     let light_output = c.dense("light_output", light.last().copied().unwrap_or(kept), classes, penalty)?;
-    let losses = losses(&mut c.builder.scope("loss"), config, [&booster, &light], [booster_output, light_output]);
+    let weight = if c.pipeline.is_fixed("distillation_pushes_apart") { -DISTANCE_WEIGHT } else { DISTANCE_WEIGHT };
+    let losses = losses(&mut c.builder.scope("loss"), config, weight, [&booster, &light], [booster_output, light_output]);
     let losses = losses.map_err(|error| c.graph_error(error))?;
     c.builder.losses.extend(losses);
     Ok(vec![booster_output, light_output])
@@ -44,6 +46,7 @@ fn layers(c: &mut Construction<'_>, name: &str, config: Option<&DnnConfig>, pena
 fn losses(
     s: &mut Scope<'_>,
     config: &RocketLaunching,
+    weight: f32,
     [booster, light]: [&[Value]; 2],
     [booster_output, light_output]: [Value; 2],
 ) -> Result<Vec<(String, Value)>, GraphError> {
@@ -56,7 +59,7 @@ fn losses(
         let pairs = booster.iter().zip(light).filter(|(a, b)| s.width(**a) == s.width(**b)).map(|(a, b)| (*a, *b));
         for (i, (booster, light)) in pairs.collect::<Vec<_>>().into_iter().enumerate() {
             let distance = distance(s, booster, light)?;
-            losses.push((format!("similarity_{i}"), s.add(Unary::Scale(DISTANCE_WEIGHT), &[distance])?));
+            losses.push((format!("similarity_{i}"), s.add(Unary::Scale(weight), &[distance])?));
         }
     }
     Ok(losses)
