@@ -147,6 +147,12 @@ impl Draft {
             _ => None,
         });
         self.backbone.concat_blocks = names.collect();
+        // EasyRec builds blocks with features from the last one to the first, and numbers their tables so.
+        let blocks = std::mem::take(&mut self.backbone.blocks);
+        let (mut features, others): (Vec<Block>, Vec<Block>) =
+            blocks.into_iter().partition(|block| matches!(block.layer, Some(Layer::InputLayer(_))));
+        features.reverse();
+        self.backbone.blocks = [features, others].concat();
         self
     }
 }

@@ -32,10 +32,11 @@ fn move_weights(name: &str, written: &AsBackbone, from: &Parameters, to: &mut Pa
     assert_eq!(given, to.entries.len(), "{name}: {missing:?}");
 }
 
+/// Whether two tensors agree. In front of a batch norm a bias has a gradient of rounding alone, so what is below 1e-3 is held to that.
 #[track_caller]
 fn close(name: &str, what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
     assert_eq!(found.len(), expected.len(), "{name}: {what}");
-    let largest = expected.iter().fold(1e-4_f32, |a, x| a.max(x.abs()));
+    let largest = expected.iter().fold(1e-3_f32, |a, x| a.max(x.abs()));
     let error = found.iter().zip(expected).fold(0.0_f32, |a, (x, y)| a.max((x - y).abs()));
     assert!(error <= tolerance * largest, "{name}: {what} differs by {error} of {largest}");
 }

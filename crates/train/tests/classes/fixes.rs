@@ -120,6 +120,6 @@ fn max_f1_is_of_logits_or_of_probabilities() {
         evaluation.metric("max_f1").expect("the metric")
     };
     let (plain, fixed) = (f1(&[]), f1(&["rankmill_fix[+]=\"max_f1_on_logits\""]));
-    // Of all thresholds from 0 to 1 logits meet those above a probability of a half only.
-    assert!(fixed > plain + 1e-3, "{fixed} with, {plain} without");
+    // Thresholds from 0 to 1 are probabilities from a half to 0.73 for logits.
+    assert!((fixed - plain).abs() > 1e-3, "{fixed} with, {plain} without");
 }

@@ -48,8 +48,8 @@ fn gradients_of_models_on_sequences() {
                 loss
             };
             let found = (at(STEP) - at(-STEP)) / (2.0 * f64::from(STEP));
-            // The loss has 24 bits, and the difference is divided by the step.
-            let rounding = 2e-7 / f64::from(STEP);
+            // The loss is good to some 20 bits behind several layers, and the difference is divided by the step.
+            let rounding = 1e-6 / f64::from(STEP);
             assert!((found - expected).abs() < rounding + 0.02 * expected.abs(), "{name} {variable}: {found} but {expected}");
             checked += usize::from(expected.abs() > 10.0 * rounding);
         }
