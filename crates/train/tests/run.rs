@@ -208,9 +208,10 @@ fn a_resumed_run_tells_of_another_seed_and_other_files() {
     fs::write(&other, fs::read(place.path("movies_test_data")).expect("rows")).expect("written");
     let options = RunOptions { seed: 8, train_inputs: vec![other.display().to_string()], ..place.options(Start::Resume) };
     let remarks = resume(options);
-    assert_eq!(remarks.len(), 2, "{remarks:?}");
+    assert_eq!(remarks.len(), 3, "{remarks:?}");
     assert_eq!(remarks[0], "the run goes on with its own seed, 7, not with 8");
     assert!(remarks[1].starts_with("the training files are not those the run began with ("), "{remarks:?}");
+    assert!(remarks[2].starts_with("6 steps are done, as many as train_config.num_steps asks for"), "{remarks:?}");
 }
 
 /// Two towers on the backbone of the small config: clicks, and two classes of another label.
