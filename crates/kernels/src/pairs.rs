@@ -9,7 +9,7 @@ const LANES: usize = 8;
 /// Factors of one product before its logarithm is taken.
 const FACTORS: usize = 8;
 
-/// The largest `|a| + |b_j|` for which products of [`FACTORS`] factors `1 + e^(a + b_j)` stay finite.
+/// The largest `|a| + |b_j|` for which products of `FACTORS` factors `1 + e^(a + b_j)` stay finite.
 pub const LARGEST_SUM: f64 = 80.0;
 
 /// The sum of all lanes, in order.

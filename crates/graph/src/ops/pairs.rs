@@ -9,7 +9,7 @@
 //! | hinge | `max(m - d, 0)` |
 //! | focal | `ln(1 + exp(-d))` times the [`FocalFactor`] of `d` with label 1, of pairs with `d` below a bound |
 //!
-//! [`PairLosses`] sums over `j` in the row of `i`; nothing of size B × B is stored. The rows that count are a range of [`PairRanges`], and
+//! [`PairLosses`] sums over `j` in the row of `i`; nothing of size B × B is stored. The rows that count are a range of `PairRanges`, and
 //! `m - d` is a sum of a part of each row, so sums over all pairs are those of `rankmill_kernels::pairs`.
 //! With online hard example mining (Shrivastava, Gupta, Girshick 2016) only the pairs of the largest weighted losses count. Among pairs
 //! that tie at the threshold TensorFlow takes the first ones; here each counts by the same share, so the loss is the same.

@@ -110,7 +110,7 @@ pub fn product_start(out: MatMut<'_>, x: MatRef<'_>, weights: Packed<'_>) {
 /// bits that [`product`] would give it.
 ///
 /// # Shapes
-/// `out` [M, N]; `x` [M, K - P]; `W` [K, N]; `start` [N].
+/// `out` `[M, N]`; `x` `[M, K - P]`; `W` `[K, N]`; `start` `[N]`.
 ///
 /// # Panics
 /// As for [`product_start`].
