@@ -26,6 +26,7 @@ mod places;
 pub mod proto;
 mod settings;
 mod source;
+mod task_towers;
 mod textproto;
 mod validate;
 mod walk;

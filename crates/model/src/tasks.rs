@@ -156,7 +156,7 @@ pub(crate) fn towers(config: &proto::EasyRecModel) -> Vec<(String, proto::BayesT
         let place = |(i, tower)| (format!("model_config.{section}.task_towers[{i}]"), tower);
         towers.into_iter().enumerate().map(place).collect()
     };
-    let plain = |towers: &[proto::TaskTower]| towers.iter().map(without_relations).collect();
+    let plain = |towers: &[proto::TaskTower]| towers.iter().map(proto::BayesTaskTower::from).collect();
     match &config.model {
         Some(Model::ModelParams(params)) if config.model_class() == "MultiTaskModel" => places("model_params", params.task_towers.clone()),
         Some(Model::Dbmtl(dbmtl)) => places("dbmtl", dbmtl.task_towers.clone()),
@@ -165,34 +165,11 @@ pub(crate) fn towers(config: &proto::EasyRecModel) -> Vec<(String, proto::BayesT
         Some(Model::Ple(ple)) => places("ple", plain(&ple.task_towers)),
         Some(Model::Esmm(esmm)) => {
             let tower = |name: &str, tower: &Option<proto::TaskTower>| {
-                (format!("model_config.esmm.{name}"), without_relations(&tower.clone().unwrap_or_default()))
+                (format!("model_config.esmm.{name}"), proto::BayesTaskTower::from(&tower.clone().unwrap_or_default()))
             };
             vec![tower("ctr_tower", &esmm.ctr_tower), tower("cvr_tower", &esmm.cvr_tower)]
         }
         _ => Vec::new(),
-    }
-}
-
-/// A plain tower as one that has no relations.
-fn without_relations(tower: &proto::TaskTower) -> proto::BayesTaskTower {
-    let tower = tower.clone();
-    proto::BayesTaskTower {
-        tower_name: tower.tower_name,
-        label_name: tower.label_name,
-        metrics_set: tower.metrics_set,
-        loss_type: tower.loss_type,
-        num_class: tower.num_class,
-        dnn: tower.dnn,
-        relation_tower_names: Vec::new(),
-        relation_dnn: None,
-        weight: tower.weight,
-        task_space_indicator_label: tower.task_space_indicator_label,
-        in_task_space_weight: tower.in_task_space_weight,
-        out_task_space_weight: tower.out_task_space_weight,
-        losses: tower.losses,
-        use_sample_weight: tower.use_sample_weight,
-        task_space_indicator_name: tower.task_space_indicator_name,
-        task_space_indicator_value: tower.task_space_indicator_value,
     }
 }
 

@@ -3,12 +3,13 @@
 //! `cargo run --release -p rankmill-serve --example load -- 127.0.0.1:8000 /score application/json body.json 4 10`
 //! sends `body.json` over 4 connections for 10 seconds, each as soon as the answer before it is there.
 
-use std::error::Error;
-use std::io::{BufRead, BufReader, Read, Write};
+mod http;
+
+use std::io::{BufReader, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-type Failure = Box<dyn Error + Send + Sync>;
+use http::{Failure, expect};
 
 #[expect(clippy::print_stdout, reason = "a tool of its own")]
 fn main() -> Result<(), Failure> {
@@ -48,31 +49,10 @@ fn send_until(address: &str, request: &[u8], until: Instant) -> Result<Vec<Durat
     loop {
         let sent = Instant::now();
         stream.write_all(request)?;
-        read_answer(&mut reader)?;
+        expect(&mut reader, "HTTP/1.1 200")?;
         times.push(sent.elapsed());
         if Instant::now() >= until {
             return Ok(times);
         }
     }
-}
-
-fn read_answer(reader: &mut BufReader<TcpStream>) -> Result<(), Failure> {
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let is_ok = line.starts_with("HTTP/1.1 200");
-    let mut length = 0;
-    while line != "\r\n" {
-        line.clear();
-        if reader.read_line(&mut line)? == 0 {
-            return Err("the connection ended".into());
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse()?;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    if is_ok { Ok(()) } else { Err(String::from_utf8_lossy(&body).into_owned().into()) }
 }

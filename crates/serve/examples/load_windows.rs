@@ -4,16 +4,16 @@
 //! `load_windows http|grpc ADDRESS REQUESTS CONNECTIONS ANSWERS`: REQUESTS holds whole HTTP/1.1 requests, or messages for KServe's
 //! ModelInfer, each behind its length in four bytes, little-endian. The bodies that answer the first time go to ANSWERS in the same form.
 
-use std::error::Error;
-use std::io::{BufRead, BufReader, Read, Write};
+mod http;
+
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use http::{Failure, expect};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
-
-type Failure = Box<dyn Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -116,7 +116,7 @@ impl Connection {
         match self {
             Connection::Http(stream) => {
                 stream.get_mut().write_all(request)?;
-                read_answer(stream)
+                Ok(expect(stream, "HTTP/1.1 200")?.1)
             }
             Connection::Grpc(grpc) => {
                 let (runtime, client) = &mut **grpc;
@@ -128,27 +128,6 @@ impl Connection {
             }
         }
     }
-}
-
-fn read_answer(stream: &mut BufReader<TcpStream>) -> Result<Vec<u8>, Failure> {
-    let mut line = String::new();
-    stream.read_line(&mut line)?;
-    let is_ok = line.starts_with("HTTP/1.1 200");
-    let mut length = 0;
-    while line != "\r\n" {
-        line.clear();
-        if stream.read_line(&mut line)? == 0 {
-            return Err("the connection ended".into());
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse()?;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body)?;
-    if is_ok { Ok(body) } else { Err(String::from_utf8_lossy(&body).into_owned().into()) }
 }
 
 /// Messages that are ready as bytes.

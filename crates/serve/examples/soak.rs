@@ -9,8 +9,9 @@
 //! server's memory is printed. It ends with an error if an answer has other bits than the first one of the same body and checkpoint, if a
 //! good request fails, if a connection stays open, or if memory grew by more than a tenth between a quarter of the requests and the end.
 
+mod http;
+
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,12 +22,11 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use http::{Failure, answer, expect};
 use rankmill_serve::grpc::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use rankmill_serve::grpc::inference::model_infer_request::InferInputTensor;
 use rankmill_serve::grpc::inference::{InferTensorContents, ModelInferRequest};
 use serde_json::{Value, json};
-
-type Failure = Box<dyn Error + Send + Sync>;
 
 /// Bodies that are sent again and again.
 const BODIES: usize = 40;
@@ -292,10 +292,7 @@ fn ask(shared: &Shared, random: &mut Random) -> Result<(), Failure> {
     while shared.next(Manner::Asks) {
         let at = random.below(BODIES);
         stream.get_mut().write_all(&post(&shared.bodies[at]))?;
-        let (head, body) = answer(&mut stream)?;
-        if !head.starts_with("HTTP/1.1 200") {
-            return Err(format!("{head}{}", String::from_utf8_lossy(&body)).into());
-        }
+        let (head, body) = expect(&mut stream, "HTTP/1.1 200")?;
         let version = head.lines().find_map(|line| line.strip_prefix("rankmill-model-version: ")).ok_or("no version")?.parse()?;
         let scores = body.iter().position(|byte| *byte == b'[').map(|start| body[start..].to_vec()).ok_or("no scores")?;
         shared.compare(at, version, scores)?;
@@ -391,32 +388,6 @@ fn get(address: SocketAddr, path: &str) -> Result<(String, Vec<u8>), Failure> {
     let mut stream = BufReader::new(connect(address)?);
     stream.get_mut().write_all(format!("GET {path} HTTP/1.1\r\nHost: soak\r\n\r\n").as_bytes())?;
     answer(&mut stream)
-}
-
-fn expect(stream: &mut BufReader<TcpStream>, start: &str) -> Result<(), Failure> {
-    let (head, body) = answer(stream)?;
-    if head.starts_with(start) { Ok(()) } else { Err(format!("{head}{}", String::from_utf8_lossy(&body)).into()) }
-}
-
-/// The head and the body of an answer.
-fn answer(stream: &mut BufReader<TcpStream>) -> Result<(String, Vec<u8>), Failure> {
-    let (mut head, mut length) = (String::new(), 0);
-    loop {
-        let before = head.len();
-        if stream.read_line(&mut head)? == 0 {
-            return Err(format!("the connection ended after {head:?}").into());
-        }
-        let line = head[before..].trim().to_ascii_lowercase();
-        if let Some(number) = line.strip_prefix("content-length:") {
-            length = number.trim().parse()?;
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body)?;
-    Ok((head, body))
 }
 
 /// A small generator of random numbers.

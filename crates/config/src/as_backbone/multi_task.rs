@@ -3,36 +3,13 @@
 use super::draft::{Draft, block, layer, mlp};
 use super::rank::Drafted;
 use crate::proto::keras_layer::Params;
-use crate::proto::{BayesTaskTower, Dbmtl, Dnn, EasyRecModel, Input, InputLayer, MMoE, MMoELayer, SimpleMultiTask, TaskTower};
-
-/// A tower without relations in the form of those that have some.
-fn tower(tower: &TaskTower) -> BayesTaskTower {
-    let tower = tower.clone();
-    BayesTaskTower {
-        tower_name: tower.tower_name,
-        label_name: tower.label_name,
-        metrics_set: tower.metrics_set,
-        loss_type: tower.loss_type,
-        num_class: tower.num_class,
-        dnn: tower.dnn,
-        relation_tower_names: Vec::new(),
-        relation_dnn: None,
-        weight: tower.weight,
-        task_space_indicator_label: tower.task_space_indicator_label,
-        in_task_space_weight: tower.in_task_space_weight,
-        out_task_space_weight: tower.out_task_space_weight,
-        losses: tower.losses,
-        use_sample_weight: tower.use_sample_weight,
-        task_space_indicator_name: tower.task_space_indicator_name,
-        task_space_indicator_value: tower.task_space_indicator_value,
-    }
-}
+use crate::proto::{Dbmtl, Dnn, EasyRecModel, Input, InputLayer, MMoE, MMoELayer, SimpleMultiTask, TaskTower};
 
 /// Towers whose outputs are `dnn_output_<i>` in the model.
 fn plain_towers(draft: &mut Draft, towers: &[TaskTower]) {
     for (i, config) in towers.iter().enumerate() {
         draft.rename(format!("dnn_output_{i}/"), format!("{}/output/", config.tower_name()));
-        draft.params.task_towers.push(tower(config));
+        draft.params.task_towers.push(config.into());
     }
 }
 
