@@ -266,7 +266,7 @@ pub struct WeightGradient {
     pub precision: Precision,
 }
 
-/// Output elements of a block of panels or of a weight gradient: small enough that a few threads share a layer evenly.
+/// Output elements of a block of panels: small enough that a few threads share a layer evenly.
 const BLOCK_ELEMENTS: usize = 1 << 14;
 
 /// A block of columns of a weight gradient reads all of `x`, one of rows packs all of `dy`. What is at most so wide stays in a
@@ -274,15 +274,18 @@ const BLOCK_ELEMENTS: usize = 1 << 14;
 const NARROW: usize = 4 * PANEL;
 /// Columns of a block for which a wider `x` is gone through.
 const WIDE_BLOCK: usize = 4 * PANEL;
+/// Columns of a block for which a narrow `x` is gone through, and rows for which `dy` is packed.
+const NARROW_BLOCK: usize = 2 * PANEL;
 
-/// How a weight gradient `[k, n]` is cut.
+/// How a weight gradient `[k, n]` is cut: often enough that no thread waits long for another.
 fn cut(k: usize, n: usize) -> Blocks {
-    let least = (k * n / BLOCK_ELEMENTS).max(1);
-    if n <= NARROW {
-        return Blocks { cut: Cut::Rows, unit: PANEL, count: least.min(k.div_ceil(PANEL)) };
+    let blocks = |cut, extent: usize, each: usize| Blocks { cut, unit: PANEL, count: extent.div_ceil(each) };
+    match (k, n) {
+        (..=NARROW_BLOCK, ..=NARROW) => blocks(Cut::Rows, k, PANEL),
+        (_, ..=NARROW) => blocks(Cut::Rows, k, NARROW_BLOCK),
+        (..=NARROW, _) => blocks(Cut::Columns, n, NARROW_BLOCK),
+        _ => blocks(Cut::Columns, n, WIDE_BLOCK),
     }
-    let columns = if k <= NARROW { PANEL } else { WIDE_BLOCK };
-    Blocks { cut: Cut::Columns, unit: PANEL, count: least.min(n.div_ceil(columns)) }
 }
 
 impl Op for WeightGradient {
@@ -306,8 +309,7 @@ impl Op for WeightGradient {
     }
 
     fn blocks(&self, output: &Shape) -> Blocks {
-        let cut = cut(output.dims[0], output.dims[1]);
-        Blocks { count: cut.count.max(1), ..cut }
+        cut(output.dims[0], output.dims[1])
     }
 
     fn block(&self, inputs: &[MatRef<'_>], range: Range<usize>, output: MatMut<'_>) {
