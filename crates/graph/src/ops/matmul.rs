@@ -104,7 +104,7 @@ impl Op for MatMul {
         let (x, w) = (inputs[0], inputs[1]);
         let other = if self.weights == Orientation::Plain { MatMul::TRANSPOSED } else { MatMul::PLAIN };
         let dx = if backward.wants(x) { Some(backward.add(other, &[upstream, w])?) } else { None };
-        let gradient = WeightGradient { precision: Precision::F32 };
+        let gradient = WeightGradient { precision: Precision::F32, way: Way::Blocks };
         let dw = match (backward.wants(w), self.weights) {
             (false, _) => None,
             (true, Orientation::Plain) => Some(backward.add(gradient, &[x, upstream])?),
@@ -264,6 +264,27 @@ impl Op for ColumnProduct {
 pub struct WeightGradient {
     /// How the factors are represented.
     pub precision: Precision,
+    /// How it is computed.
+    pub way: Way,
+}
+
+/// How a weight gradient is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// In blocks of the output, each from all rows.
+    Blocks,
+    /// In blocks of rows while these are in cache, each a summand of the whole output.
+    Rows,
+}
+
+/// Largest output of which many summands cost little.
+const SMALL_OUTPUT: usize = 1 << 14;
+
+impl Way {
+    /// The better one for an output of `elements`, by whether the factors lie along an axis: they have many rows then.
+    pub(crate) fn best(elements: usize, along_axis: bool) -> Way {
+        if along_axis && elements <= SMALL_OUTPUT { Way::Rows } else { Way::Blocks }
+    }
 }
 
 /// Output elements of a block of panels: small enough that a few threads share a layer evenly.
@@ -305,7 +326,19 @@ impl Op for WeightGradient {
     }
 
     fn execution(&self) -> Execution {
-        Execution::Blocks
+        match self.way {
+            Way::Blocks => Execution::Blocks,
+            Way::Rows => Execution::Reduce,
+        }
+    }
+
+    fn partial_width(&self, inputs: &[&Shape]) -> usize {
+        inputs[0].width() * inputs[1].width()
+    }
+
+    fn partial(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: &mut [f32]) {
+        let output = MatMut::new(output, inputs[0].cols(), inputs[1].cols());
+        gemm::weight_gradient(output, inputs[0], inputs[1], self.precision);
     }
 
     fn blocks(&self, output: &Shape) -> Blocks {
