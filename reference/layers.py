@@ -145,7 +145,13 @@ def mask_block(net, mask_input, p, output):
 def pp_net(x, gate_input, p, layers, eager, full):
     """PEPNet (Chang et al. 2023, arXiv 2302.01115, equations 7 to 9): gates of twice a sigmoid scale what layers give, or what they get."""
     z = torch.cat([x.detach(), gate_input], dim=-1) if full else gate_input
-    gate = lambda i: 2 * torch.sigmoid(dense(torch.tanh(dense(z, p, f"gate_{i}/dense" + (f"_{i - (not eager)}" if i > (not eager) else ""))), p, f"gate_{i}/weight"))
+
+    def gate(i):
+        # Hidden layers are numbered over the whole graph.
+        number = i if eager else i - 1
+        hidden = torch.tanh(dense(z, p, f"gate_{i}/dense" + (f"_{number}" if number else "")))
+        return 2 * torch.sigmoid(dense(hidden, p, f"gate_{i}/weight"))
+
     y = x * gate(0) if eager else x
     for i in range(layers):
         y = torch.tanh(dense(y, p, f"layer_{i}/dense"))
