@@ -1,4 +1,4 @@
-"""Numbers for components that no trace of EasyRec has, from PyTorch in double precision.
+"""Numbers for components that no trace of EasyRec in this repository has, from PyTorch in double precision.
 
 Every function is written from its paper, independently of the Rust code. Each case holds inputs, parameters, the output, and the
 gradients of `sum(output * upstream)` with respect to inputs and parameters.
@@ -109,6 +109,113 @@ def convolution(x, p):
     return torch.relu(F.conv1d(x.transpose(1, 2), p["kernel"].permute(2, 1, 0), p["bias"]).transpose(1, 2))
 
 
+def placed_convolution(x, p, padding, stride, dilation):
+    """Keras' Conv1D: `same` has as many zeros before as behind, or one less; `causal` has all of them before."""
+    reach = dilation * (p["kernel"].shape[0] - 1)
+    zeros = {"valid": 0, "causal": reach, "same": max(((x.shape[1] - 1) // stride) * stride + reach + 1 - x.shape[1], 0)}[padding]
+    before = zeros if padding == "causal" else zeros // 2
+    x = F.pad(x.transpose(1, 2), (before, zeros - before))
+    return F.conv1d(x, p["kernel"].permute(2, 1, 0), p["bias"], stride=stride, dilation=dilation).transpose(1, 2)
+
+
+def dense(x, p, name):
+    return x @ p[f"{name}/kernel"] + (p[f"{name}/bias"] if f"{name}/bias" in p else 0.0)
+
+
+def highway(x, p, layers, function):
+    """Srivastava, Greff, Schmidhuber 2015, arXiv 1505.00387, equation 3, behind a projection."""
+    v = dense(x, p, "input_projection")
+    for i in range(layers):
+        gate = torch.sigmoid(dense(v, p, f"gate_{i}"))
+        v = gate * function(dense(v, p, "dense" if i == 0 else f"dense_{i}")) + (1 - gate) * v
+    return v
+
+
+def mask_block(net, mask_input, p, output):
+    """MaskNet (Wang, She, Zhang 2021, arXiv 2102.07619, equations 6 to 9), with the norm of its input and a projection of the mask's."""
+    net = F.layer_norm(net, net.shape[-1:], p["input_ln/gamma"], p["input_ln/beta"], eps=1e-3) if output else net
+    projected = mask_input @ p["project/kernel"] if output else mask_input
+    masked = net * dense(torch.relu(dense(projected, p, "aggregation")), p, "weights")
+    if not output:
+        return masked
+    out = masked @ p["output/kernel"]
+    return torch.relu(F.layer_norm(out, out.shape[-1:], p["output_ln/gamma"], p["output_ln/beta"], eps=1e-3))
+
+
+def pp_net(x, gate_input, p, layers, eager, full):
+    """PEPNet (Chang et al. 2023, arXiv 2302.01115, equations 7 to 9): gates of twice a sigmoid scale what layers give, or what they get."""
+    z = torch.cat([x.detach(), gate_input], dim=-1) if full else gate_input
+
+    def gate(i):
+        # Hidden layers are numbered over the whole graph.
+        number = i if eager else i - 1
+        hidden = torch.tanh(dense(z, p, f"gate_{i}/dense" + (f"_{number}" if number else "")))
+        return 2 * torch.sigmoid(dense(hidden, p, f"gate_{i}/weight"))
+
+    y = x * gate(0) if eager else x
+    for i in range(layers):
+        y = torch.tanh(dense(y, p, f"layer_{i}/dense"))
+        y = y * gate(i + 1) if not eager or i + 1 < layers else y
+    return y
+
+
+def periodic(x, p, linear):
+    """Gorishniy, Rubachev, Babenko 2022, arXiv 2203.05556: sines and cosines of learnt frequencies, for each number a layer of its own."""
+    v = 2 * math.pi * x.unsqueeze(-1) * p["coefficients"]
+    e = torch.cat([torch.sin(v), torch.cos(v)], dim=-1)
+    if linear:
+        e = torch.tanh(torch.einsum("bni,nio->bno", e, p["weights"][0]) + p["bias"])
+    return e.flatten(1)
+
+
+def se_net(features, p, groups, skip):
+    """FiBiNET++ (Zhang, Zhang, Huang 2022, arXiv 2209.05016, section 3.2): groups' maxima and means say how much of each column passes."""
+    squeezed = []
+    for feature in features:
+        cut = feature.reshape(ROWS, groups, -1)
+        squeezed += [cut.amax(-1), cut.mean(-1)]
+    x = torch.cat(features, dim=-1)
+    y = x * dense(torch.relu(dense(torch.cat(squeezed, dim=-1), p, "W1")), p, "W2")
+    y = y + x if skip else y
+    return F.layer_norm(y, y.shape[-1:], p["output_ln/gamma"], p["output_ln/beta"], eps=1e-3)
+
+
+def bi_linear(x, p, kind, plus):
+    """FiBiNET (Huang, Zhang, Zhang 2019, arXiv 1905.09433, section 3.3): one matrix for all, for each left field, or for each pair."""
+    pairs = [(i, j) for i in range(x.shape[1]) for j in range(i + 1, x.shape[1])]
+    name = {"all": "all", "each": "each_{0}", "interaction": "interaction_{0}_{1}"}[kind]
+    products = [dense(x[:, i], p, name.format(i, j)) * x[:, j] for i, j in pairs]
+    return dense(torch.cat([v.sum(-1, keepdim=True) if plus else v for v in products], dim=-1), p, "output")
+
+
+def dot_interaction(x, itself, whole):
+    """DLRM (Naumov et al. 2019, arXiv 1906.00091): inner products of pairs of fields, row by row of the lower triangle."""
+    dots = torch.tril(x @ x.transpose(1, 2), 0 if itself else -1)
+    rows, columns = torch.tril_indices(x.shape[1], x.shape[1], 0 if itself else -1)
+    return dots.flatten(1) if whole else dots[:, rows, columns]
+
+
+def heads_of_attention(q, v, k, p, causal):
+    """Vaswani et al. 2017, arXiv 1706.03762, section 3.2.2; kernels are those of queries, keys, values and the output."""
+    project = lambda x, i: torch.einsum("bld,dhe->bhle", x, p["kernel" + i]) + p["bias" + i].unsqueeze(1)
+    q, k, v = project(q, ""), project(k, "_1"), project(v, "_2")
+    scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])
+    if causal:
+        scores = scores + torch.triu(torch.full(scores.shape[-2:], -1e9), 1)
+    return torch.einsum("bhle,heo->blo", torch.softmax(scores, dim=-1) @ v, p["kernel_3"]) + p["bias_3"]
+
+
+def text_cnn(x, p, sizes, length):
+    """Kim 2014, arXiv 1408.5882: the largest value of each filter over the places where its window fits."""
+    x = F.pad(x, (0, 0, 0, max(length - x.shape[1], 0)))[:, :length]
+    parts = []
+    for i, _ in enumerate(sizes):
+        name = "conv1d" if i == 0 else f"conv1d_{i}"
+        y = F.conv1d(x.transpose(1, 2), p[f"{name}/kernel"].permute(2, 1, 0), p[f"{name}/bias"])
+        parts.append(torch.tanh(y).amax(-1))
+    return torch.cat(parts, dim=-1)
+
+
 def random_input(shape):
     """Random numbers of a width, of dimensions, or the numbers themselves, which then have no gradient."""
     if isinstance(shape, torch.Tensor):
@@ -198,6 +305,10 @@ def cases():
 
     yield from keras_cases()
     yield from table_cases()
+    yield from sum_cases()
+    yield from field_cases()
+    yield from gate_cases()
+    yield from position_cases()
 
 
 def keras_cases():
@@ -247,6 +358,100 @@ def table_cases():
     settings = {"boundaries": [0.5, 2.0], "embedding_dim": 4}
     yield case("dot product of texts", "MappedDotProduct", settings, [buckets[:, :1]], {"dot_product_emb_table": (3, 4)},
                lambda x, p: rows_of_table(x[0], p["dot_product_emb_table"]))
+
+
+def sum_cases():
+    """Components that add, multiply or bend elements."""
+    functions = {
+        "tanh": torch.tanh, "gelu": F.gelu, "swish": F.silu, "selu": F.selu, "softplus": F.softplus, "softsign": F.softsign,
+        "mish": F.mish, "exponential": torch.exp, "hard_sigmoid": lambda x: torch.clamp(0.2 * x + 0.5, 0, 1),
+    }
+    for name, function in functions.items():
+        yield case(f"activation {name}", "Activation", {"activation": name}, [6], {}, lambda x, p, function=function: function(x[0]))
+    yield case("add", "Add", {}, [6, 6, 6], {}, lambda x, p: x[0] + x[1] + x[2])
+    yield case("multiply", "Multiply", {}, [(3, 5), (3, 5)], {}, lambda x, p: x[0] * x[1])
+    for shape in (6, (3, 5)):
+        width = shape if shape == 6 else shape[1]
+        yield case(f"layer norm of {shape}", "LayerNormalization", {"epsilon": 0.01}, [shape], {"gamma": (width,), "beta": (width,)},
+                   lambda x, p, width=width: F.layer_norm(x[0], (width,), p["gamma"], p["beta"], eps=0.01))
+    weighted = lambda x, p: x[1][:, :1] * x[0] + x[1][:, 1:] * x[2]
+    yield case("gate", "Gate", {"weight_index": 1}, [6, 2, 6], {}, weighted)
+    for linear in (True, False):
+        settings = {"embedding_dim": 4, "sigma": 0.1, "add_linear_layer": linear, "linear_activation": "tanh"}
+        shapes = {"coefficients": (1, 3, 2)} | ({"weights": (1, 3, 4, 4), "bias": (1, 3, 4)} if linear else {})
+        yield case(f"periodic, linear {linear}", "PeriodicEmbedding", settings, [3], shapes,
+                   lambda x, p, linear=linear: periodic(x[0], p, linear))
+
+
+def field_cases():
+    """Components of fields and lists of features."""
+    count = {"all": ["all"], "each": ["each_0", "each_1"], "interaction": ["interaction_0_1", "interaction_0_2", "interaction_1_2"]}
+    for kind, plus in (("all", True), ("each", False), ("interaction", False)):
+        shapes = {"output/kernel": (3 if plus else 15, 4), "output/bias": (4,)}
+        for name in count[kind]:
+            shapes |= {f"{name}/kernel": (5, 5), f"{name}/bias": (5,)}
+        settings = {"type": kind, "use_plus": plus, "num_output_units": 4}
+        yield case(f"bilinear, {kind}", "BiLinear", settings, [(3, 5)], shapes,
+                   lambda x, p, kind=kind, plus=plus: bi_linear(x[0], p, kind, plus))
+    for itself, whole in ((False, False), (True, False), (True, True)):
+        settings = {"self_interaction": itself, "skip_gather": whole}
+        yield case(f"dots, itself {itself}, whole {whole}", "DotInteraction", settings, [(3, 5)], {},
+                   lambda x, p, itself=itself, whole=whole: dot_interaction(x[0], itself, whole))
+    for skip in (True, False):
+        settings = {"reduction_ratio": 2, "num_squeeze_group": 2, "use_skip_connection": skip}
+        shapes = {"W1/kernel": (12, 6), "W1/bias": (6,), "W2/kernel": (6, 16), "W2/bias": (16,),
+                  "output_ln/gamma": (16,), "output_ln/beta": (16,)}
+        yield case(f"squeeze and excitation, skip {skip}", "SENet", settings, [6, 4, 6], shapes,
+                   lambda x, p, skip=skip: se_net(x, p, 2, skip))
+
+
+def gate_cases():
+    """Components with gates and masks."""
+    shapes = {"input_projection/kernel": (6, 5), "input_projection/bias": (5,)}
+    for i, name in enumerate(("dense", "dense_1")):
+        shapes |= {f"gate_{i}/kernel": (5, 5), f"gate_{i}/bias": (5,), f"{name}/kernel": (5, 5), f"{name}/bias": (5,)}
+    yield case("highway", "Highway", {"emb_size": 5, "activation": "tanh", "num_layers": 2}, [6], shapes,
+               lambda x, p: highway(x[0], p, 2, torch.tanh))
+    for output in (True, False):
+        settings = {"aggregation_size": 7} | ({"output_size": 6, "input_layer_norm": True, "projection_dim": 2} if output else {})
+        shapes = {"aggregation/kernel": (2 if output else 5, 7), "aggregation/bias": (7,), "weights/kernel": (7, 6), "weights/bias": (6,)}
+        if output:
+            shapes |= {"input_ln/gamma": (6,), "input_ln/beta": (6,), "project/kernel": (5, 2), "output/kernel": (6, 6),
+                       "output_ln/gamma": (6,), "output_ln/beta": (6,)}
+        yield case(f"mask block, output {output}", "MaskBlock", settings, [6, 5], shapes,
+                   lambda x, p, output=output: mask_block(x[0], x[1], p, output))
+    for mode, full in (("lazy", True), ("eager", False)):
+        mlp = {"hidden_units": [4, 3], "activation": "tanh", "final_activation": "tanh", "use_bn": False, "use_final_bn": False,
+               "use_bias": True, "use_final_bias": True}
+        settings = {"mlp": mlp, "gate_params": {"hidden_dim": 3, "activation": "tanh"}, "mode": mode, "full_gate_input": full}
+        width = 8 if full else 3
+        shapes = {"layer_0/dense/kernel": (5, 4), "layer_0/dense/bias": (4,), "layer_1/dense/kernel": (4, 3), "layer_1/dense/bias": (3,)}
+        for name, i, units in (("dense", 1, 4), ("dense_1", 2, 3)) if mode == "lazy" else (("dense", 0, 5), ("dense_1", 1, 4)):
+            shapes |= {f"gate_{i}/{name}/kernel": (width, 3), f"gate_{i}/{name}/bias": (3,)}
+            shapes |= {f"gate_{i}/weight/kernel": (3, units), f"gate_{i}/weight/bias": (units,)}
+        yield case(f"personal gates, {mode}", "PPNet", settings, [5, 3], shapes,
+                   lambda x, p, mode=mode, full=full: pp_net(x[0], x[1], p, 2, mode == "eager", full))
+
+
+def position_cases():
+    """Components of positions."""
+    for inputs, causal in (([(4, 5), (4, 5)], True), ([(4, 5), (3, 6), (3, 7)], False)):
+        value, key = inputs[1][1], inputs[-1][1]
+        settings = {"num_heads": 2, "key_dim": 3, "value_dim": 4, "use_causal_mask": causal}
+        shapes = {"kernel": (5, 2, 3), "bias": (2, 3), "kernel_1": (key, 2, 3), "bias_1": (2, 3), "kernel_2": (value, 2, 4),
+                  "bias_2": (2, 4), "kernel_3": (2, 4, 5), "bias_3": (5,)}
+        yield case(f"heads of attention, causal {causal}", "MultiHeadAttention", settings, inputs, shapes,
+                   lambda x, p, causal=causal: heads_of_attention(x[0], x[1], x[-1], p, causal))
+    for padding, size, stride, dilation in (("same", 2, 1, 1), ("same", 3, 2, 1), ("causal", 2, 1, 2), ("valid", 2, 3, 1), ("same", 3, 1, 2)):
+        settings = {"filters": 4, "kernel_size": size, "padding": padding, "strides": stride, "dilation_rate": dilation}
+        yield case(f"convolution, {padding}, stride {stride}, dilation {dilation}", "Conv1D", settings, [(6, 3)],
+                   {"kernel": (size, 3, 4), "bias": (4,)},
+                   lambda x, p, rule=(padding, stride, dilation): placed_convolution(x[0], p, *rule))
+    for length in (3, 6):
+        settings = {"filter_sizes": [2, 3], "num_filters": [4, 2], "pad_sequence_length": length, "activation": "tanh"}
+        shapes = {"conv1d/kernel": (2, 6, 4), "conv1d/bias": (4,), "conv1d_1/kernel": (3, 6, 2), "conv1d_1/bias": (2,)}
+        yield case(f"filters over {length} positions", "TextCNN", settings, [(5, 6)], shapes,
+                   lambda x, p, length=length: text_cnn(x[0], p, [2, 3], length))
 
 
 if __name__ == "__main__":

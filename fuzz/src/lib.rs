@@ -3,11 +3,13 @@
 //! `cargo +nightly fuzz run parquet fuzz/corpus/parquet crates/data/tests/fixtures` starts from the good files of the tests.
 //! `crates/data/tests/mutations.rs` tries the same without cargo-fuzz, and keeps what was found.
 
+pub mod server;
+
 use rankmill_config::{Edits, Pipeline};
 use rankmill_data::{FeatureSet, Reader, ReaderOptions};
 use tempfile::NamedTempFile;
 
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 data_config {
   input_type: CSVInput separator: ',' batch_size: 16 ignore_error: true label_fields: 'label'
   input_fields { input_name: 'label' input_type: INT32 }

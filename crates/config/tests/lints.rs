@@ -5,12 +5,12 @@ use rankmill_config::{Edits, FIXABLE, LINTS, Pipeline, lints, validate};
 const GOOD: &str = include_str!("data/good.config");
 
 /// Replacement, and the lints it sets off as `name line:column`.
-const CASES: [(&str, &str, &str); 52] = [
+const CASES: [(&str, &str, &str); 75] = [
     ("mlp { hidden", "mlp { activation: 'softmax' hidden", "activation_is_linear 50:89"),
     (
         "class_name: 'Dense'\n        st_params {\n",
         "class_name: 'Cross' st_params { fields { key: 'preactivation' value { string_value: 'softmax' } }\n",
-        "activation_is_linear 57:41",
+        "easyrec_fails 57:21, activation_is_linear 57:41",
     ),
     ("class_name: 'MaskNet'\n", "class_name: 'MaskNet' highway { activation: 'ReLU' }\n", "duplicate_scalar 50:9"),
     ("model_params { }", "model_params { } loss_type: L2_LOSS", "auc_without_probabilities 17:18, auc_without_probabilities 18:19"),
@@ -114,6 +114,109 @@ const CASES: [(&str, &str, &str); 52] = [
         "single_token_attention 66:10",
     ),
     ("model_params { }", "dcn { deep_tower { input: 'deep' } cross_tower { input: 'all' } }", "tower_input_ignored 66:29"),
+    ("concat_blocks: 'top'", "blocks { name: 'x' inputs { block_name: 'mask' } }", "all_ends_are_joined 44:3"),
+    (
+        "concat_blocks: 'top'",
+        "packages { name: 'p' blocks { name: 'y' inputs { block_name: 'top' } } blocks { name: 'z' inputs { block_name: 'top' } } } concat_blocks: 'top'",
+        "all_ends_are_joined 64:5",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "packages { name: 'p' blocks { name: 'y' inputs { feature_group_name: 'all' } } } concat_blocks: 'top'",
+        "group_has_several_tables 64:74",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "packages { name: 'p' blocks { name: 'y' keras_layer { class_name: 'BatchNormalization' } } } blocks { name: 'x' inputs { package_name: 'p' } inputs { package_name: 'p' } } concat_blocks: 'top'",
+        "shared_norms_move_together 64:5",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "packages { name: 'p' blocks { name: 'y' } } blocks { name: 'x' inputs { package_name: 'p' ignore_input: true } } concat_blocks: 'top'",
+        "ignored_package_still_runs 64:109",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "packages { name: 'p' blocks { name: 'y' } } blocks { name: 'x' inputs { package_name: 'p' reset_input { } } inputs { package_name: 'p' } } concat_blocks: 'top'",
+        "reset_input_stays 64:95",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' input_layer { do_layer_norm: true output_2d_tensor_and_feature_list: true } } concat_blocks: 'top'",
+        "whole_and_features_differ 64:53",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' inputs { feature_group_name: 'all' } embedding_layer { embedding_dim: 4 } } concat_blocks: 'top'",
+        "empty_values_are_looked_up 64:61",
+    ),
+    (
+        "mlp { hidden_units: [16, 8] } }\n      }\n    }\n",
+        "mlp { hidden_units: [16, 8] } }\n      }\n    }\n    top_mlp { hidden_units: [4, 1] }\n",
+        "logits_are_never_negative 53:5",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' inputs { block_name: 'top' } keras_layer { class_name: 'MLP' mlp { hidden_units: 1 } } } concat_blocks: 'x'",
+        "logits_are_never_negative 64:85",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' inputs { block_name: 'top' } keras_layer { class_name: 'Cross' } } concat_blocks: 'top'",
+        "easyrec_fails 64:79",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' keras_layer { bilinear { num_output_units: 4 } } } concat_blocks: 'top'",
+        "easyrec_fails 64:38",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' inputs { block_name: 'top' } inputs { block_name: 'mask' } keras_layer { class_name: 'Gate' } } concat_blocks: 'top'",
+        "gate_weights_are_taken_as_they_are 64:109",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' keras_layer { ppnet { gate_params { use_bn: true } mode: 'lazy' } } } concat_blocks: 'top'",
+        "gate_norm_removes_biases 64:68",
+    ),
+    ("concat_blocks: 'top'", "blocks { name: 'x' keras_layer { ppnet { } } } concat_blocks: 'top'", "gates_are_eager 64:38"),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 's' input_layer { output_seq_and_normal_feature: true } } blocks { name: 'x' inputs { block_name: 's' input_slice: '[0]' } keras_layer { class_name: 'Attention' } } concat_blocks: 'top'",
+        "padding_is_attended_to 64:169",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' keras_layer { class_name: 'TextCNN' text_cnn { } } } concat_blocks: 'top'",
+        "maximum_over_padding 64:60",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' inputs { block_name: 'top' } inputs { block_name: 'mask' } inputs { block_name: 'top' } keras_layer { class_name: 'AITMTower' aitm { transfer_mlp { } } } } concat_blocks: 'top'",
+        "queries_learn_nothing 64:138, transfer_is_shared 64:157",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' keras_layer { class_name: 'AuxiliaryLoss' st_params { fields { key: 'loss_type' value { string_value: 'info_nce' } } } } } concat_blocks: 'top'",
+        "contrast_of_any_length 64:50",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' keras_layer { class_name: 'Cross' st_params { fields { key: 'kernel_regularizer' value { string_value: 'l2' } } } } } concat_blocks: 'top'",
+        "setting_without_effect 64:70",
+    ),
+    (
+        "concat_blocks: 'top'",
+        "blocks { name: 'x' keras_layer { attention { use_scale: true scale_by_dim: true } } } concat_blocks: 'top'",
+        "setting_without_effect 64:80",
+    ),
+    ("model_params { }", "losses { loss_type: PAIR_WISE_LOSS }", "pairs_of_the_whole_batch 66:3"),
+    (
+        "model_params { }",
+        "losses { loss_type: PAIRWISE_FOCAL_LOSS pairwise_focal_loss { session_name: 'user' hinge_margin: 0.5 } }",
+        "focal_margin_selects 66:100",
+    ),
 ];
 
 fn found(text: &str) -> String {
@@ -223,6 +326,40 @@ fn a_good_config_sets_off_nothing() {
 }
 
 #[test]
+fn what_does_as_it_says_sets_off_nothing() {
+    let softmax = "fields { key: 'activation' value { string_value: 'softmax' } }";
+    let weights =
+        format!("blocks {{ name: 'w' inputs {{ block_name: 'mask' }} keras_layer {{ class_name: 'Dense' st_params {{ {softmax} }} }} }}");
+    let called = "blocks { name: 'x' inputs { package_name: 'p' reset_input { } } }";
+    for (blocks, concat) in [
+        (
+            format!(
+                "{weights} blocks {{ name: 'x' inputs {{ block_name: 'w' }} inputs {{ block_name: 'top' }} keras_layer {{ class_name: 'Gate' }} }}"
+            ),
+            "'x'",
+        ),
+        (format!("packages {{ name: 'p' blocks {{ name: 'y' keras_layer {{ class_name: 'BatchNormalization' }} }} }} {called}"), "'top'"),
+        ("blocks { name: 'x' inputs { block_name: 'top' } keras_layer { class_name: 'Attention' } }".to_owned(), "'x'"),
+        (
+            "blocks { name: 'x' inputs { block_name: 'top' input_fn: 'lambda x: [x, x]' } keras_layer { class_name: 'Cross' } }".to_owned(),
+            "'x'",
+        ),
+        (
+            "blocks { name: 'x' inputs { block_name: 'top' } keras_layer { mlp { hidden_units: 1 final_activation: 'linear' } } }"
+                .to_owned(),
+            "'x'",
+        ),
+        ("blocks { name: 'x' inputs { block_name: 'top' } keras_layer { mlp { hidden_units: 2 } } }".to_owned(), "'x'"),
+        ("blocks { name: 'x' keras_layer { ppnet { mode: 'eager' } } }".to_owned(), "'x'"),
+    ] {
+        assert_eq!(found(&GOOD.replacen("concat_blocks: 'top'", &format!("{blocks} concat_blocks: {concat}"), 1)), "", "{blocks}");
+    }
+    assert_eq!(found(&GOOD.replacen("concat_blocks: 'top'", "", 1)), "", "one end only");
+    let session = "losses { loss_type: PAIR_WISE_LOSS pairwise_loss { session_name: 'user' } }";
+    assert_eq!(found(&GOOD.replacen("model_params { }", session, 1)), "");
+}
+
+#[test]
 fn each_lint_at_its_place() {
     let year = GOOD.replace("'item'", "'year'").replace("hash_bucket_size: 500 ", "num_buckets: 36 ");
     let mut wrong = Vec::new();
@@ -231,7 +368,9 @@ fn each_lint_at_its_place() {
     assert_eq!(found(&year.replace("num_buckets: 36", "num_buckets: 2100")), "");
     let weighted = GOOD.replace("model_params { }", "losses { loss_type: ZILN_LOSS }").replace("batch_size: 64;", "sample_weight: 'price'");
     assert_eq!(found(&weighted), "sample_weights_ignored 66:3");
-    seen.push_str(", sample_weights_ignored");
+    let optimizers = format!("{}train_config {{ optimizer_config {{ }} }}\n", GOOD.replace("'RankModel'", "'WideAndDeep'"));
+    assert_eq!(found(&optimizers), "optimizers_split_by_name 8:3");
+    seen.push_str(", sample_weights_ignored, optimizers_split_by_name");
     for (old, new, expected) in CASES {
         assert!(GOOD.contains(old), "{old}");
         let lints = found(&GOOD.replacen(old, new, 1));

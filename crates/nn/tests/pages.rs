@@ -31,27 +31,13 @@ fn page_names_are_snake_case() {
     assert_eq!(found, ["dense", "mlp", "mask_block", "mask_net", "bilinear", "mmoe", "conv1d"]);
 }
 
-/// Components whose numbers other tests know: traces of EasyRec that are not in this repository, and what `crates/data/tests/texts.rs` has of
-/// texts. `SeqAugmentOps` is `SeqAugment`, whose random numbers nobody shares; its operation has tests of its own.
-const CHECKED_ELSEWHERE: &[&str] = &[
-    "Activation",
-    "Add",
-    "BiLinear",
-    "DotInteraction",
-    "Dropout",
-    "Gate",
-    "Highway",
-    "LayerNormalization",
-    "MaskBlock",
-    "MultiHeadAttention",
-    "Multiply",
-    "PPNet",
-    "PeriodicEmbedding",
-    "SENet",
-    "SeqAugment",
-    "SeqAugmentOps",
-    "TextCNN",
-    "TextNormalize",
+/// Components that other tests check, where, and by what name: those that draw random numbers, which no reference shares, and one that makes
+/// texts of texts.
+const CHECKED_ELSEWHERE: &[(&str, &str, &str)] = &[
+    ("Dropout", "tests/random_layers.rs", "\"Dropout\""),
+    ("SeqAugment", "tests/random_layers.rs", "\"SeqAugment\""),
+    ("SeqAugmentOps", "tests/random_layers.rs", "\"SeqAugmentOps\""),
+    ("TextNormalize", "../data/tests/texts.rs", "TextNormalization"),
 ];
 
 #[test]
@@ -61,7 +47,12 @@ fn every_component_is_checked_against_numbers() {
     for case in std::fs::read_dir(root.join("../train/tests/golden")).expect("traces") {
         known += &std::fs::read_to_string(case.expect("a case").path().join("pipeline.config")).expect("a config");
     }
-    let is_known = |name: &str| CHECKED_ELSEWHERE.contains(&name) || known.contains(&format!("\"{name}\""));
+    for (name, test, mentioned) in CHECKED_ELSEWHERE {
+        let text = std::fs::read_to_string(root.join(test)).expect("a test");
+        assert!(text.contains(mentioned), "{test} has nothing of {name}");
+        known += &format!("\"{name}\"");
+    }
+    let is_known = |name: &str| known.contains(&format!("\"{name}\""));
     let unknown: Vec<&str> = layers::names().filter(|name| !is_known(name)).collect();
     assert!(unknown.is_empty(), "no numbers for {unknown:?}: write a case in reference/layers.py");
 }

@@ -1,4 +1,4 @@
-//! Components that no trace of EasyRec has, against numbers that `reference/layers.py` wrote with PyTorch in double precision.
+//! Components that no trace of EasyRec in this repository has, against numbers that `reference/layers.py` wrote with PyTorch in double precision.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +26,10 @@ fn kind(json: &Json) -> Kind {
     match json {
         Json::Bool(flag) => Kind::BoolValue(*flag),
         Json::String(text) => Kind::StringValue(text.clone()),
+        Json::Object(fields) => {
+            let fields = fields.iter().map(|(name, value)| (name.clone(), ProtoValue { kind: Some(kind(value)) })).collect();
+            Kind::StructValue(Struct { fields })
+        }
         Json::Array(values) => {
             let values = values.iter().map(|value| ProtoValue { kind: Some(kind(value)) }).collect();
             Kind::ListValue(ListValue { values })
@@ -45,6 +49,11 @@ fn layer(case: &Json) -> KerasLayer {
 fn assert_near(what: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let largest = expected.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
+    if largest < 1e-9 {
+        // What is 0 by the formula, as the gradient of a bias of keys, which moves all scores alike, is rounding here.
+        assert!(found.iter().all(|x| x.abs() < 1e-5), "{what}: {found:?} not 0");
+        return;
+    }
     assert!(largest > 1e-3, "{what}: zeros prove nothing");
     for (i, (x, y)) in found.iter().zip(expected).enumerate() {
         assert!((x - y).abs() <= 1e-5 * largest, "{what}[{i}]: {x} not {y}");
@@ -130,6 +139,6 @@ fn weighted_sum(builder: &mut Builder, output: Value, width: usize) -> Value {
 fn outputs_and_gradients_are_pytorchs() {
     let json: Json = serde_json::from_str(include_str!("data/layers.json")).expect("JSON");
     let cases = json["cases"].as_array().expect("cases");
-    assert!(cases.len() >= 30);
+    assert!(cases.len() >= 60);
     cases.iter().for_each(check);
 }

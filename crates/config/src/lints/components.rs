@@ -13,6 +13,7 @@ pub(super) fn find(finder: &mut Finder<'_>, model: &EasyRecModel) {
         }
         for (path, layer) in super::model::keras_layers(block, &path) {
             component(finder, layer, &path);
+            super::arithmetic::find(finder, layer, &path);
         }
     }
     sequence_groups(finder, model);

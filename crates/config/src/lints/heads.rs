@@ -9,6 +9,7 @@ use crate::walk;
 
 pub(super) fn find(finder: &mut Finder<'_>, model: &EasyRecModel) {
     losses(finder, model);
+    pairs(finder, model);
     tower_weights(finder, model);
     sample_weights(finder, model);
     distillation(finder, model);
@@ -82,6 +83,34 @@ fn losses(finder: &mut Finder<'_>, model: &EasyRecModel) {
     });
     for path in exponents {
         finder.note("pairwise_hinge_without_gradient", &path, "`use_exponent` is true");
+    }
+}
+
+/// EasyRec behaviour 172.
+fn pairs(finder: &mut Finder<'_>, model: &EasyRecModel) {
+    for (place, _, losses) in tasks(model) {
+        for (at, loss) in losses.iter().enumerate() {
+            let path = format!("{place}.losses[{at}]");
+            let session = match &loss.loss_param {
+                Some(loss::LossParam::PairwiseLoss(params)) => params.session_name(),
+                Some(loss::LossParam::PairwiseFocalLoss(params)) => params.session_name(),
+                Some(loss::LossParam::PairwiseLogisticLoss(params)) => params.session_name(),
+                Some(loss::LossParam::PairwiseHingeLoss(params)) => params.session_name(),
+                _ => "",
+            };
+            use LossType::{PairWiseLoss, PairwiseFocalLoss, PairwiseHingeLoss, PairwiseLogisticLoss};
+            let of_pairs = matches!(loss.loss_type(), PairWiseLoss | PairwiseFocalLoss | PairwiseHingeLoss | PairwiseLogisticLoss);
+            if of_pairs && session.is_empty() {
+                let message = format!("{} without a `session_name`", loss.loss_type().as_str_name());
+                finder.note("pairs_of_the_whole_batch", &path, message);
+            }
+            if let Some(loss::LossParam::PairwiseFocalLoss(params)) = &loss.loss_param
+                && let Some(margin) = params.hinge_margin
+            {
+                let path = format!("{path}.pairwise_focal_loss.hinge_margin");
+                finder.note("focal_margin_selects", &path, format!("`hinge_margin` is {margin}"));
+            }
+        }
     }
 }
 

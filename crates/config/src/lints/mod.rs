@@ -2,11 +2,14 @@
 //!
 //! The numbers are EasyRec's in each case; the lint says so, with the place, the effect and the fix.
 
+mod arithmetic;
+mod backbone;
 mod classes;
 mod components;
 mod control;
 mod features;
 mod heads;
+mod inputs;
 mod model;
 mod settings;
 mod table;
@@ -18,13 +21,14 @@ use crate::pipeline::Pipeline;
 pub use table::{LINTS, LintRule};
 
 /// The lints that `rankmill_fix` can name, which is what `--fix` sets.
-pub const FIXABLE: [&str; 8] = [
+pub const FIXABLE: [&str; 9] = [
     "distillation_pushes_apart",
     "esmm_sums_over_the_batch",
     "experts_without_batch_statistics",
     "loss_is_replaced",
     "max_f1_on_logits",
     "pairwise_hinge_without_gradient",
+    "reset_input_stays",
     "scores_are_multiplied",
     "tower_losses_share_a_weight",
 ];

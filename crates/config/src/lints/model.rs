@@ -20,6 +20,10 @@ pub(super) fn find(finder: &mut Finder<'_>) {
     mask_blocks(finder);
     super::heads::find(finder, model);
     super::components::find(finder, model);
+    if let Some(backbone) = &model.backbone {
+        super::backbone::find(finder, backbone);
+        super::inputs::find(finder, model, backbone);
+    }
 }
 
 fn metrics(finder: &mut Finder<'_>) {

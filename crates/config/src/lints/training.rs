@@ -12,6 +12,11 @@ pub(super) fn find(finder: &mut Finder<'_>) {
     if train.num_steps() == 0 && epochs == 0 {
         finder.note("endless_training", "train_config", "neither `num_steps` nor `num_epochs` is set");
     }
+    let is_wide = finder.pipeline.proto.model_config.as_ref().is_some_and(|model| model.model_class() == "WideAndDeep");
+    if is_wide && train.optimizer_config.len() > 1 {
+        let message = format!("WideAndDeep with {} optimizers", train.optimizer_config.len());
+        finder.note("optimizers_split_by_name", "train_config.optimizer_config[0]", message);
+    }
     for (at, config) in train.optimizer_config.iter().enumerate() {
         let path = format!("train_config.optimizer_config[{at}]");
         let Some(choice) = &config.optimizer else { continue };

@@ -81,6 +81,7 @@ impl Backbone<'_> {
             }),
             Source::Package { index: callee, input: given } => {
                 let scope = this.scope.clone();
+                let before = self.packages[*callee].reset;
                 if let Some(options) = &config.reset_input {
                     self.packages[*callee].reset = Some(options);
                 }
@@ -95,7 +96,11 @@ impl Backbone<'_> {
                     }
                     self.packages[*callee].input = Some(value);
                 }
-                self.call(builder, groups, *callee, &format!("{path}.package_name"))
+                let output = self.call(builder, groups, *callee, &format!("{path}.package_name"))?;
+                if self.pipeline.is_fixed("reset_input_stays") {
+                    self.packages[*callee].reset = before;
+                }
+                Ok(output)
             }
         }
     }

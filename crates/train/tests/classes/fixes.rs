@@ -123,3 +123,18 @@ fn max_f1_is_of_logits_or_of_probabilities() {
     // Thresholds from 0 to 1 are probabilities from a half to 0.73 for logits.
     assert!((fixed - plain).abs() > 1e-3, "{fixed} with, {plain} without");
 }
+
+/// A package with an input layer, called with options of its own and then without.
+#[test]
+fn options_of_a_call_stay_or_go() {
+    let blocks = "packages { name: 'tower' blocks { name: 'in' inputs { feature_group_name: 'all' } input_layer { } } }
+        blocks { name: 'first' inputs { package_name: 'tower' reset_input { do_batch_norm: true } } }
+        blocks { name: 'second' inputs { block_name: 'first' } inputs { package_name: 'tower' } }";
+    let text = example("rank_model");
+    let start = text.find("backbone {").expect("a backbone");
+    let end = text.find("model_params").expect("what follows it");
+    let text = format!("{}backbone {{ {blocks} concat_blocks: 'second' }}\n{}", &text[..start], &text[end..]);
+    let norms = both_sides(&Rows::new(1000), "reset", &text, &[], "reset_input_stays")
+        .map(|side| side.parameters().entries.iter().filter(|entry| entry.name.ends_with("moving_mean")).count());
+    assert!(norms[1] > 0 && norms[0] == 2 * norms[1], "{norms:?}");
+}
