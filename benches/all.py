@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""All comparisons, one after the other: training, scoring, whole runs. Each keeps its report under benches/results/.
+"""All comparisons, one after the other: training, scoring, serving, whole runs. Each keeps its report under benches/results/.
 
     python3 benches/all.py                    everything: about an hour on two cores
     python3 benches/all.py --quick            a glance: about ten minutes
@@ -15,6 +15,7 @@ BENCHES = Path(__file__).resolve().parent
 QUICK = {
     "compare.py": ["--sizes", "small", "--windows", "3", "--seconds", "0.5"],
     "scoring.py": ["--sizes", "small", "--windows", "3", "--seconds", "0.3", "--without", "PyTorch compiled"],
+    "serving.py": ["--models", "towers", "--windows", "3", "--seconds", "0.5"],
     "runs.py": ["--seeds", "1"],
 }
 

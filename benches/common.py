@@ -90,8 +90,19 @@ def build(examples):
     """Builds Rust programs, given as package and example, and gives their folder."""
     for package, example in examples:
         run(["cargo", "build", "--release", "--locked", "-p", package, "--example", example], cwd=ROOT)
+    return release() / "examples"
+
+
+def build_rankmill():
+    """Builds the program."""
+    run(["cargo", "build", "--release", "--locked", "-p", "rankmill"], cwd=ROOT)
+    return release() / "rankmill"
+
+
+def release():
+    """Where cargo puts release builds."""
     metadata = json.loads(output(["cargo", "metadata", "--format-version", "1", "--no-deps"]))
-    return Path(metadata["target_directory"]) / "release" / "examples"
+    return Path(metadata["target_directory"]) / "release"
 
 
 def prepare(options, packages, examples):

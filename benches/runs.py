@@ -32,9 +32,7 @@ EXAMPLE = ROOT / "examples" / "masknet_on_movielens.config"
 
 def programs():
     """The release builds of `rankmill` and of the program that reads alone."""
-    common.run(["cargo", "build", "--release", "--locked", "-p", "rankmill"], cwd=ROOT)
-    examples = common.build([("rankmill-data", "rows_per_second")])
-    return examples.parent / "rankmill", examples / "rows_per_second"
+    return common.build_rankmill(), common.build([("rankmill-data", "rows_per_second")]) / "rows_per_second"
 
 
 def with_rows(rankmill, options):

@@ -10,7 +10,6 @@ import csv
 import datetime
 import json
 import os
-import random
 import signal
 import socket
 import statistics
@@ -24,7 +23,8 @@ import common
 from common import ROOT, note
 from serving_requests import Case, messages, probabilities, single
 
-PACKAGES = ["numpy", "onnx==1.23.2", "onnxruntime==1.32.0", "orjson", "granian", "uvicorn", "uvloop", "httptools", "fastwsgi"]
+# FastWSGI asks setuptools for `pkg_resources`, which later versions do not have.
+PACKAGES = ["numpy", "onnx==1.23.2", "onnxruntime==1.32.0", "orjson", "granian", "uvicorn", "uvloop", "httptools", "fastwsgi", "setuptools<81"]
 SHOWN = ["onnxruntime", "numpy", "orjson", "granian", "uvicorn", "fastwsgi"]
 # ONNX Runtime agrees to 1e-6 as a rule; see docs/export.md.
 TOLERANCE = 2e-6
@@ -49,10 +49,15 @@ class Server:
             self.http, self.grpc = report["addresses"]
         else:
             self.http = f"127.0.0.1:{port}"
-            wait_for(port, self.process)
+            try:
+                wait_for(port, self.process)
+            except RuntimeError:
+                self.close()
+                raise
 
     def close(self):
-        os.killpg(self.process.pid, signal.SIGTERM)
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
@@ -110,8 +115,8 @@ def predicted(program, model, work, rows):
 class Run:
     """The systems that take turns on one model, and how far each one's probabilities are from those of `rankmill predict`."""
 
-    def __init__(self, options, work, examples, python, program):
-        self.options, self.work, self.examples, self.python, self.program = options, work, examples, python, program
+    def __init__(self, options, work, load, python, program):
+        self.options, self.work, self.load, self.python, self.program = options, work, load, python, program
         self.servers, self.peers, self.differences, self.failures = [], {}, {}, []
 
     def file(self, name, messages):
@@ -124,7 +129,7 @@ class Run:
         answers = self.work / f"answers-{place}"
         requests = self.file(f"requests-{place}", requests)
         connections = connections or self.options.connections
-        peer = common.Peer([self.examples / "load_windows", protocol, address, requests, connections, answers], 1)
+        peer = common.Peer([self.load, protocol, address, requests, connections, answers], 1)
         self.check(name, [probabilities(body) for body in messages(answers.read_bytes())])
         return peer
 
@@ -243,6 +248,7 @@ def arguments():
     parser.add_argument("--steps", type=int, default=200, help="training steps of the models")
     parser.add_argument("--python", type=Path, help="an interpreter that has the packages; default: an environment made under --work")
     parser.add_argument("--rankmill", type=Path, help="the program; default: built here")
+    parser.add_argument("--client", type=Path, help="the example `load` of rankmill-serve; default: built here")
     parser.add_argument("--work", type=Path, default=ROOT / "target" / "bench", help="folder for that environment, models and rows")
     parser.add_argument("--output", type=Path, help="file of the report; default: benches/results/serving-DATE.md")
     return parser.parse_args()
@@ -250,17 +256,15 @@ def arguments():
 
 def main():
     options = arguments()
-    examples = common.build([("rankmill-serve", "load_windows")])
-    if options.rankmill is None:
-        common.run(["cargo", "build", "--release", "--locked", "-p", "rankmill"], cwd=ROOT)
-    program = (options.rankmill or examples.parent / "rankmill").resolve()
+    load = (options.client or common.build([("rankmill-serve", "load")]) / "load").resolve()
+    program = (options.rankmill or common.build_rankmill()).resolve()
     python = common.python_with(PACKAGES, options)
     now = datetime.datetime.now(datetime.timezone.utc)
     report, failures = [f"# Serving, {now:%Y-%m-%d %H:%M} UTC", ""], []
     for name in options.models:
         work = options.work.resolve() / "serving"
         work.mkdir(parents=True, exist_ok=True)
-        run = Run(options, work, examples, python, program)
+        run = Run(options, work, load, python, program)
         found = run.measure(name)
         kind, processes, threads = max(run.trials, key=run.trials.get)
         report += [f"## {name}", "", *table(found, options.rows), ""]

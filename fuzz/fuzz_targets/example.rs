@@ -3,9 +3,9 @@
 
 use std::sync::LazyLock;
 
-use rankmill_config::Pipeline;
+use rankmill_fuzz::Input;
 
-static CONFIG: LazyLock<Pipeline> = LazyLock::new(|| rankmill_fuzz::config("TFRecordInput"));
+static INPUT: LazyLock<Input> = LazyLock::new(|| Input::new("TFRecordInput"));
 
 fn masked_checksum(bytes: &[u8]) -> [u8; 4] {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
@@ -13,5 +13,5 @@ fn masked_checksum(bytes: &[u8]) -> [u8; 4] {
 
 libfuzzer_sys::fuzz_target!(|message: &[u8]| {
     let length = (message.len() as u64).to_le_bytes();
-    rankmill_fuzz::read(&CONFIG, &[&length[..], &masked_checksum(&length), message, &masked_checksum(message)].concat());
+    INPUT.read(&[&length[..], &masked_checksum(&length), message, &masked_checksum(message)].concat());
 });

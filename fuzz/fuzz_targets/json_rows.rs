@@ -3,8 +3,8 @@
 
 use std::sync::LazyLock;
 
-use rankmill_config::Pipeline;
+use rankmill_fuzz::Input;
 
-static CONFIG: LazyLock<Pipeline> = LazyLock::new(|| rankmill_fuzz::config("CSVInput"));
+static INPUT: LazyLock<Input> = LazyLock::new(|| Input::new("CSVInput"));
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rankmill_fuzz::read(&CONFIG, &[b"{\"label\": 1}\n", bytes].concat()));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| INPUT.read(&[b"{\"label\": 1}\n", bytes].concat()));

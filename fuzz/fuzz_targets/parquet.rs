@@ -3,8 +3,8 @@
 
 use std::sync::LazyLock;
 
-use rankmill_config::Pipeline;
+use rankmill_fuzz::Input;
 
-static CONFIG: LazyLock<Pipeline> = LazyLock::new(|| rankmill_fuzz::config("ParquetInput"));
+static INPUT: LazyLock<Input> = LazyLock::new(|| Input::new("ParquetInput"));
 
-libfuzzer_sys::fuzz_target!(init: rankmill_fuzz::pass_over_panics_of_parquet(), |bytes: &[u8]| rankmill_fuzz::read(&CONFIG, bytes));
+libfuzzer_sys::fuzz_target!(init: rankmill_fuzz::pass_over_panics_of_parquet(), |bytes: &[u8]| INPUT.read(bytes));

@@ -3,8 +3,8 @@
 
 use std::sync::LazyLock;
 
-use rankmill_config::Pipeline;
+use rankmill_fuzz::Input;
 
-static CONFIG: LazyLock<Pipeline> = LazyLock::new(|| rankmill_fuzz::config("TFRecordInput"));
+static INPUT: LazyLock<Input> = LazyLock::new(|| Input::new("TFRecordInput"));
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rankmill_fuzz::read(&CONFIG, bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| INPUT.read(bytes));

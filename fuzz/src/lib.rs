@@ -3,12 +3,13 @@
 //! `cargo +nightly fuzz run parquet fuzz/corpus/parquet crates/data/tests/fixtures` starts from the good files of the tests.
 //! `crates/data/tests/mutations.rs` tries the same without cargo-fuzz, and keeps what was found.
 
-use std::io::Write;
+pub mod server;
 
 use rankmill_config::{Edits, Pipeline};
 use rankmill_data::{FeatureSet, Reader, ReaderOptions};
+use tempfile::NamedTempFile;
 
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 data_config {
   input_type: CSVInput separator: ',' batch_size: 16 ignore_error: true label_fields: 'label'
   input_fields { input_name: 'label' input_type: INT32 }
@@ -32,7 +33,7 @@ model_config {
 "#;
 
 /// The config, with another `input_type`.
-pub fn config(input_type: &str) -> Pipeline {
+fn config(input_type: &str) -> Pipeline {
     let text = CONFIG.replace("CSVInput", input_type);
     Pipeline::parse("fuzz.config", &text, &Edits::default()).expect("a good config")
 }
@@ -62,12 +63,26 @@ pub fn pass_over_panics_of_parquet() {
     }));
 }
 
-/// Reads a file of these bytes to its end or an error.
-pub fn read(config: &Pipeline, bytes: &[u8]) {
-    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
-    file.write_all(bytes).expect("written");
-    let options = ReaderOptions::sequential(config, vec![file.path().to_string_lossy().into_owned()]).expect("a good config");
-    if let Ok(reader) = Reader::new(options, FeatureSet::new(config).expect("a good config")) {
+/// A file that is written and read again and again; what can be made once is.
+pub struct Input {
+    file: NamedTempFile,
+    options: ReaderOptions,
+    features: FeatureSet,
+}
+
+impl Input {
+    /// A file of that `input_type`.
+    pub fn new(input_type: &str) -> Input {
+        let config = config(input_type);
+        let file = NamedTempFile::new().expect("a temporary file");
+        let options = ReaderOptions::sequential(&config, vec![file.path().to_string_lossy().into_owned()]);
+        Input { file, options: options.expect("a good config"), features: FeatureSet::new(&config).expect("a good config") }
+    }
+
+    /// Reads a file of these bytes to its end or an error.
+    pub fn read(&self, bytes: &[u8]) {
+        std::fs::write(self.file.path(), bytes).expect("written");
+        let Ok(reader) = Reader::new(self.options.clone(), self.features.clone()) else { return };
         for batch in reader {
             let Ok(batch) = batch else { break };
             assert_eq!(batch.features.labels[0].len(), batch.features.rows);

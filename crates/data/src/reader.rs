@@ -443,6 +443,8 @@ impl Columns {
             self.rows.clear();
             let decoded = self.decoder.decode(&single, &mut self.rows);
             decoded.map_err(|rule| DataError { row: origin.line, ..DataError::file(self.rows.file(origin), rule) })?;
+            // They are of the run that wrote the cache.
+            self.rows.forget_codes();
             for error in self.features.transform(&self.rows)?.observed.skipped {
                 rejected.push(RejectedRow { error: error.clone(), content: content.clone() });
                 batch.observed.skipped.push(error);

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use self::cell::{Cell, CellKind};
+use self::cell::{Cell, Tag};
 use crate::error::Rule;
 use crate::number::parse_short_digits;
 
@@ -78,10 +78,10 @@ pub struct Origin {
 #[derive(Clone, Debug, Default)]
 pub struct RawRows {
     bytes: Vec<u8>,
-    /// Start and end of each field, row after row; empty fields for a row in `broken`.
+    /// Start and end of each field, row after row; empty fields for a row in `broken`. In place of a number's are the halves of its bits.
     spans: Vec<(u32, u32)>,
-    /// What the bytes of each field are; those that are not there are text.
-    kinds: Vec<CellKind>,
+    /// What each field is; those that are not there are plain text.
+    tags: Vec<Tag>,
     columns: usize,
     origins: Vec<Origin>,
     files: Arc<[String]>,
@@ -124,9 +124,9 @@ impl RawRows {
         parse_short_digits(&self.bytes, start as usize, end as usize)
     }
 
-    /// Whether a field of any row is a number already.
-    pub(crate) fn has_numbers(&self) -> bool {
-        !self.kinds.is_empty()
+    /// Whether a field of any row may be more than plain text.
+    pub(crate) fn has_tags(&self) -> bool {
+        !self.tags.is_empty()
     }
 
     /// The file and line of a row.
@@ -155,14 +155,14 @@ impl RawRows {
     /// The memory that the rows take, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.bytes.len() + self.spans.len() * 8 + self.kinds.len() + self.origins.len() * 16
+        self.bytes.len() + self.spans.len() * 8 + self.tags.len() * 4 + self.origins.len() * 16
     }
 
     /// Forgets the rows and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.spans.clear();
-        self.kinds.clear();
+        self.tags.clear();
         self.origins.clear();
         self.broken.clear();
     }

@@ -8,7 +8,7 @@ use rankmill_kernels::gemm::{Orientation, PackedShape, Precision};
 use crate::fuse::{Rewriter, Rewritten};
 use crate::graph::{Graph, GraphError, Value};
 use crate::ops::batch_norm::{BatchNorm, ColumnAffine, MovingNorm, NormCoefficients};
-use crate::ops::matmul::{ColumnProduct, MatMul, Pack, PackedProduct, WeightGradient};
+use crate::ops::matmul::{ColumnProduct, MatMul, Pack, PackedProduct, Way, WeightGradient};
 use crate::ops::parted_product::{PackedPart, PartedProduct};
 
 /// Smallest side of a matrix that is rounded to bfloat16: the logit and other narrow layers cost next to nothing and stay exact.
@@ -42,7 +42,8 @@ pub(crate) fn lower(graph: &Graph, outputs: &[Value], precision: Precision) -> R
             rewriter.new.add(PackedPart { part: *part, packed }, &inputs)?
         } else if graph.op_as::<WeightGradient>(value).is_some() {
             let precision = choose(node.shape.dims[0], node.shape.dims[1]);
-            rewriter.new.add(WeightGradient { precision }, &inputs)?
+            let way = Way::best(node.shape.elements(), graph.shape(node.inputs[0]).axis.is_some());
+            rewriter.new.add(WeightGradient { precision, way }, &inputs)?
         } else if let Some(norm) = graph.op_as::<BatchNorm>(value) {
             let width = graph.shape(value).elements();
             normalise(&mut rewriter.new, inputs[0], NormCoefficients::of_moments(norm.epsilon, width), &inputs[1..], norm.relu)?

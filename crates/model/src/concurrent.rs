@@ -4,16 +4,17 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use rankmill_config::Pipeline;
+use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::{DataError, FeatureBatch, FeatureCounts, FieldNames, FieldRows, RawRows, Rule, ScoringField};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 use rankmill_kernels::tables::TableFormat;
 
 use crate::bundle::{BundleError, Storage, VARIABLES_FILE, locate};
+use crate::explain::{EXPLANATION_STEPS, Explainer};
 use crate::predictor::{Predictor, Scores};
 use crate::sharing::{LEAST_ROWS, Plans, Sharing};
 
@@ -50,6 +51,15 @@ pub struct ConcurrentPredictor {
     slots: Vec<Mutex<Slot>>,
     next: AtomicUsize,
     sharing: Sharing,
+    explained: OnceLock<Result<Explained, String>>,
+}
+
+/// What an explanation has beside the scores.
+#[derive(Clone, Debug)]
+struct Explained {
+    outputs: Vec<OutputSpec>,
+    /// Of the columns of an explanation those that are among the outputs.
+    columns: Vec<usize>,
 }
 
 /// How a model is loaded.
@@ -70,6 +80,22 @@ struct Slot {
     predictor: Predictor,
     raw: RawRows,
     plans: Plans,
+    explainer: Option<Explainer>,
+}
+
+impl Slot {
+    fn new(predictor: Predictor, raw: RawRows) -> Slot {
+        Slot { predictor, raw, plans: Plans::default(), explainer: None }
+    }
+
+    /// What explains scores, which is planned when it is asked for: few ask, and it takes buffers of its own.
+    fn explainer(&mut self) -> Result<&mut Explainer, String> {
+        let explainer = match self.explainer.take() {
+            Some(explainer) => explainer,
+            None => Explainer::of(&self.predictor, self.predictor.pool()).map_err(|problems| messages(&problems))?,
+        };
+        Ok(self.explainer.insert(explainer))
+    }
 }
 
 /// An output of a model.
@@ -168,14 +194,15 @@ impl ConcurrentPredictor {
         let mut slots = Vec::with_capacity(threads);
         for _ in 1..threads {
             let predictor = predictor.another(single_thread(directory)?);
-            slots.push(Mutex::new(Slot { predictor, raw: raw.clone(), plans: Plans::default() }));
+            slots.push(Mutex::new(Slot::new(predictor, raw.clone())));
         }
-        slots.push(Mutex::new(Slot { predictor, raw, plans: Plans::default() }));
+        slots.push(Mutex::new(Slot::new(predictor, raw)));
 
         let fields = Arc::new(FieldNames::new(names));
         let next = AtomicUsize::new(0);
         let sharing = Sharing::default();
-        Ok(ConcurrentPredictor { pipeline, global_step, fields, scoring_fields, feature_names, outputs, slots, next, sharing })
+        let explained = OnceLock::new();
+        Ok(ConcurrentPredictor { pipeline, global_step, fields, scoring_fields, feature_names, outputs, slots, next, sharing, explained })
     }
 
     /// The same with or without work that rows share. Scores do not depend on it.
@@ -238,6 +265,53 @@ impl ConcurrentPredictor {
     pub fn score_parts(&self, slot: usize, parts: &[Part<'_>]) -> Result<ScoredParts, DataError> {
         let mut slot = self.slots[slot].lock().unwrap_or_else(PoisonError::into_inner);
         self.score_in(&mut slot, parts)
+    }
+
+    /// What [`ConcurrentPredictor::explain_part`] gives for a row, beside its scores: the columns of
+    /// [`Explainer::columns`](crate::Explainer::columns).
+    ///
+    /// # Errors
+    /// Why the model can't be explained.
+    pub fn explained(&self) -> Result<&[OutputSpec], &str> {
+        Ok(&self.explanation()?.outputs)
+    }
+
+    fn explanation(&self) -> Result<&Explained, &str> {
+        let explained = self.explained.get_or_init(|| {
+            let mut slot = self.free_slot();
+            let explainer = slot.explainer()?;
+            if let Some(objection) = explainer.objection() {
+                return Err(objection.to_owned());
+            }
+            let names = explainer.columns().into_iter().enumerate();
+            let (columns, names): (_, Vec<String>) =
+                names.filter(|(_, name)| self.outputs.iter().all(|output| output.name != *name)).unzip();
+            Ok(Explained { outputs: names.into_iter().map(|name| OutputSpec { name, width: 1 }).collect(), columns })
+        });
+        explained.as_ref().map_err(String::as_str)
+    }
+
+    /// Explains rows by the numbers of `rankmill explain`, with the executor `slot`, on the calling thread; see
+    /// [`ConcurrentPredictor::explained`]. A row takes about [`EXPLANATION_STEPS`] times the work of training with it.
+    ///
+    /// # Errors
+    /// The first row that breaks a rule; none if the model can't be explained.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    pub fn explain_part(&self, slot: usize, part: &Part<'_>) -> Result<Vec<OutputValues>, DataError> {
+        let Ok(explained) = self.explanation() else { return Ok(Vec::new()) };
+        let mut slot = self.slots[slot].lock().unwrap_or_else(PoisonError::into_inner);
+        let Slot { predictor, raw, .. } = &mut *slot;
+        raw.clear();
+        part.rows.append_to(part.range.clone(), raw).map_err(too_large)?;
+        let batch = predictor.features.transform(raw);
+        raw.clear();
+        let batch = batch?;
+        let Ok(explainer) = slot.explainer() else { return Ok(Vec::new()) };
+        let mut columns = explainer.explain(&batch, EXPLANATION_STEPS).columns();
+        let values = explained.columns.iter().map(|column| std::mem::take(&mut columns[*column]));
+        Ok(explained.outputs.iter().zip(values).map(|(spec, values)| OutputValues { name: spec.name.clone(), width: 1, values }).collect())
     }
 
     fn free_slot(&self) -> MutexGuard<'_, Slot> {
@@ -323,6 +397,11 @@ impl ScoredParts {
             sum.out_of_range += counts.out_of_range;
         }
     }
+}
+
+/// What is wrong, in one line.
+fn messages(problems: &Diagnostics) -> String {
+    problems.0.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ")
 }
 
 pub(crate) fn too_large(rule: Rule) -> DataError {

@@ -14,19 +14,23 @@ use rankmill_config::{Diagnostics, Pipeline};
 use rankmill_data::{FeatureBatch, FeatureSet};
 use rankmill_graph::ops::binary::Binary;
 use rankmill_graph::ops::reduce::OverRows;
-use rankmill_graph::{Executor, GraphError, Value, Weights, gradients_of};
+use rankmill_graph::{Executor, GraphError, ParameterSlot, Value, Weights, gradients_of};
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::pool::Pool;
 use rankmill_kernels::view::MatRef;
 use rankmill_nn::init::Initializer;
 use rankmill_nn::layers::scope::Builder;
 
+use crate::bundle::MappedVariables;
 use crate::dynamic::with_rows;
 use crate::feed::{BatchFeed, BatchKeys};
 use crate::model::{Model, Output, Purpose};
 use crate::parameters::{ParameterError, Parameters};
-use crate::predictor::Predictor;
+use crate::predictor::{Predictor, Source};
 use crate::tasks::Task;
+
+/// Places on the way where gradients are taken, if nobody asks for another number.
+pub const EXPLANATION_STEPS: usize = 128;
 
 /// The variable that all features are multiplied by.
 const SHARE: &str = "explanation/share_of_features";
@@ -117,7 +121,9 @@ pub struct ExplainedOutput {
 pub struct FeatureMask {
     /// The block.
     pub name: String,
-    /// The mean of the mask over the columns of each feature, `[rows, features]`; NaN for features that are not in its group.
+    /// The features of its group, as their places among [`Explanation::features`].
+    pub features: Vec<usize>,
+    /// The mean of the mask over the columns of each of these features, `[rows, features]`.
     pub values: Vec<f32>,
 }
 
@@ -140,8 +146,10 @@ pub struct Explainer {
     places: Vec<usize>,
     masks: Vec<Mask>,
     parameters: Arc<Parameters>,
+    mapped: Arc<MappedVariables>,
     /// For each parameter of the graph its place among the variables; none for the share of features.
-    sources: Vec<Option<usize>>,
+    sources: Vec<Option<Source>>,
+    weights: Weights,
     pool: Arc<Pool>,
 }
 
@@ -151,14 +159,21 @@ impl Explainer {
     /// # Errors
     /// If an operation of the model has no gradient, with the config line.
     pub fn of(predictor: &Predictor, pool: Arc<Pool>) -> Result<Explainer, Diagnostics> {
-        Explainer::new(&predictor.pipeline, &predictor.features, Arc::clone(predictor.shared_parameters()), pool)
+        let (parameters, mapped) = predictor.shared_variables();
+        Explainer::new(&predictor.pipeline, &predictor.features, Arc::clone(parameters), Arc::clone(mapped), pool)
     }
 
-    /// Explains the model of a config with these variables.
+    /// Explains the model of a config with these variables, of which some may be in a file.
     ///
     /// # Errors
     /// If the model can't be built or differentiated, or the variables do not fit.
-    pub fn new(pipeline: &Pipeline, features: &FeatureSet, parameters: Arc<Parameters>, pool: Arc<Pool>) -> Result<Explainer, Diagnostics> {
+    pub(crate) fn new(
+        pipeline: &Pipeline,
+        features: &FeatureSet,
+        parameters: Arc<Parameters>,
+        mapped: Arc<MappedVariables>,
+        pool: Arc<Pool>,
+    ) -> Result<Explainer, Diagnostics> {
         let model = Model::build(pipeline, features, Purpose::Explanation)?;
         let explaining = model.explaining.clone().unwrap_or_default();
         let mut names: Vec<String> = Vec::new();
@@ -178,14 +193,14 @@ impl Explainer {
         }
         read.extend(masks.iter().map(|mask| mask.value));
         let executor = Executor::new(model.graph.clone(), &read, 0, Precision::F32);
-        let sources: Result<Vec<Option<usize>>, ParameterError> = model
-            .graph
-            .parameters()
-            .iter()
-            .map(|slot| if slot.name == SHARE { Ok(None) } else { parameters.place(slot).map(Some) })
-            .collect();
+        let source = |slot: &ParameterSlot| match slot.name == SHARE {
+            true => Ok(None),
+            false => parameters.place(slot).map(|place| Some(Source::new(&parameters, place))),
+        };
+        let sources: Result<Vec<Option<Source>>, ParameterError> = model.graph.parameters().iter().map(source).collect();
         let sources = sources.map_err(|error| pipeline.error("model_config", error.to_string()))?;
-        Ok(Explainer { executor, model, explaining, names, places, masks, parameters, sources, pool })
+        let weights = Weights::Changed;
+        Ok(Explainer { executor, model, explaining, names, places, masks, parameters, mapped, sources, weights, pool })
     }
 
     /// The names of the features, in the order of [`Explanation::features`].
@@ -196,6 +211,28 @@ impl Explainer {
     /// The names of the outputs that are explained.
     pub fn outputs(&self) -> impl Iterator<Item = &str> {
         self.explaining.outputs.iter().map(|(output, _)| self.model.outputs[*output].name.as_str())
+    }
+
+    /// Why there is nothing to explain, if that is so.
+    pub fn objection(&self) -> Option<&'static str> {
+        if self.explaining.outputs.is_empty() {
+            return Some("the model predicts no single number that could be explained");
+        }
+        self.names.is_empty().then_some("the model reads no feature group column by column, so there is nothing to explain by")
+    }
+
+    /// The names of [`Explanation::columns`]: for each output its prediction (`logits`), that without features (`logits_base`) and what
+    /// each feature adds (`logits:user_id`), then the masks by feature (`mask:backbone/net/block_0:user_id`).
+    pub fn columns(&self) -> Vec<String> {
+        let mut columns = Vec::new();
+        for output in self.outputs() {
+            columns.extend([output.to_owned(), format!("{output}_base")]);
+            columns.extend(self.names.iter().map(|feature| format!("{output}:{feature}")));
+        }
+        for Mask { name, parts, .. } in &self.masks {
+            columns.extend(parts.iter().map(|(feature, ..)| format!("mask:{name}:{}", self.names[*feature])));
+        }
+        columns
     }
 
     /// Explains the rows of a batch; gradients are taken at so many places along the way.
@@ -236,8 +273,10 @@ impl Explainer {
 
     fn run(&mut self, batch: &FeatureBatch, share: f32) {
         let share = [share];
-        let entries = &self.parameters.entries;
-        let view = |source: &Option<usize>| source.map_or(MatRef::new(&share, 1, 1), |place| entries[place].view());
+        let view = |source: &Option<Source>| match source {
+            Some(source) => source.view(&self.parameters, &self.mapped),
+            None => MatRef::new(&share, 1, 1),
+        };
         let views: Vec<MatRef<'_>> = self.sources.iter().map(view).collect();
         let batch = &*with_rows(batch, &self.model.dynamic, |table, lists| {
             let keys = self.parameters.keys_of(&self.model.dynamic[table].name);
@@ -246,7 +285,9 @@ impl Explainer {
         });
         let keys = BatchKeys::new(&self.model.key_columns, batch);
         let sequences = self.model.feed.sequences(batch);
-        self.executor.run(&views, Weights::Changed, &BatchFeed::new(batch, &keys, &sequences, 0).feed(), &self.pool);
+        // What is made of weights alone does not depend on the share.
+        let weights = std::mem::replace(&mut self.weights, Weights::Unchanged);
+        self.executor.run(&views, weights, &BatchFeed::new(batch, &keys, &sequences, 0).feed(), &self.pool);
     }
 
     fn predictions(&self) -> Vec<Vec<f32>> {
@@ -255,15 +296,30 @@ impl Explainer {
     }
 
     fn mask(&self, mask: &Mask, rows: usize) -> FeatureMask {
-        let (value, count) = (self.executor.value(mask.value), self.names.len());
-        let mut values = vec![f32::NAN; rows * count];
-        for row in 0..rows {
-            for (place, first, width) in &mask.parts {
-                values[row * count + place] = value.row(row)[*first..first + width].iter().sum::<f32>() / (*width).max(1) as f32;
-            }
-        }
-        FeatureMask { name: mask.name.clone(), values }
+        let value = self.executor.value(mask.value);
+        let mean =
+            |row: usize, (_, first, width): &MaskPart| value.row(row)[*first..first + width].iter().sum::<f32>() / (*width).max(1) as f32;
+        let values = (0..rows).flat_map(|row| mask.parts.iter().map(move |part| mean(row, part))).collect();
+        FeatureMask { name: mask.name.clone(), features: mask.parts.iter().map(|(feature, ..)| *feature).collect(), values }
     }
+}
+
+impl Explanation {
+    /// Its numbers as columns of one number for each row, in the order of [`Explainer::columns`].
+    pub fn columns(&self) -> Vec<Vec<f32>> {
+        let mut columns = Vec::new();
+        for output in &self.outputs {
+            columns.extend([output.scores.clone(), output.base.clone()]);
+            columns.extend(transposed(&output.attributions, self.features.len()));
+        }
+        self.masks.iter().for_each(|mask| columns.extend(transposed(&mask.values, mask.features.len())));
+        columns
+    }
+}
+
+/// The columns of rows of this width.
+fn transposed(rows: &[f32], width: usize) -> impl Iterator<Item = Vec<f32>> {
+    (0..width).map(move |column| rows.iter().skip(column).step_by(width).copied().collect())
 }
 
 /// A feature's place among all features, and the first and the number of its columns.

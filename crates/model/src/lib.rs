@@ -34,7 +34,7 @@ pub use backbone::BlockOutput;
 pub use calibration::Calibration;
 pub use concurrent::{ConcurrentPredictor, LoadOptions, OutputSpec, OutputValues, Part, ScoredParts};
 pub use dynamic::{Admission, Admitted, DynamicTable, TableKeys, with_rows};
-pub use explain::{ExplainedFeature, ExplainedOutput, Explainer, Explaining, Explanation, FeatureMask};
+pub use explain::{EXPLANATION_STEPS, ExplainedFeature, ExplainedOutput, Explainer, Explaining, Explanation, FeatureMask};
 pub use feature_dropout::{DroppedFeature, FeatureDropout};
 pub use feed::{BatchFeed, BatchKeys, KeyColumn, KeyForm, input_names};
 pub use feed_sequences::{Bounds, FedSequences, FeedPlan};

@@ -43,14 +43,19 @@ fn read_values(model: &Model) -> Vec<Value> {
 /// A parameter's place among the variables, and its shape as a matrix: working this out again for each call would take longer than
 /// all else around the graph's run.
 #[derive(Clone, Copy, Debug)]
-struct Source {
+pub(crate) struct Source {
     place: usize,
     rows: usize,
     cols: usize,
 }
 
 impl Source {
-    fn view<'a>(self, parameters: &'a Parameters, mapped: &'a MappedVariables) -> MatRef<'a> {
+    pub(crate) fn new(parameters: &Parameters, place: usize) -> Source {
+        let (rows, cols) = Shape::fixed(&parameters.entries[place].shape).as_matrix();
+        Source { place, rows, cols }
+    }
+
+    pub(crate) fn view<'a>(self, parameters: &'a Parameters, mapped: &'a MappedVariables) -> MatRef<'a> {
         let numbers = mapped.get(&self.place).map_or(parameters.entries[self.place].values.as_slice(), |numbers| numbers);
         MatRef::new(numbers, self.rows, self.cols)
     }
@@ -136,11 +141,7 @@ impl Scorer {
     /// # Errors
     /// If a variable is missing or has another shape.
     pub fn with<'a>(&'a mut self, parameters: &'a Parameters) -> Result<ScorerWith<'a>, ParameterError> {
-        let source = |place: usize| {
-            let (rows, cols) = Shape::fixed(&parameters.entries[place].shape).as_matrix();
-            Source { place, rows, cols }
-        };
-        self.sources = parameters.places(&self.model.graph)?.into_iter().map(source).collect();
+        self.sources = parameters.places(&self.model.graph)?.into_iter().map(|place| Source::new(parameters, place)).collect();
         Ok(ScorerWith { scorer: self, parameters, weights: Weights::Changed })
     }
 
@@ -313,9 +314,14 @@ impl Predictor {
         scores
     }
 
-    /// The variables, to be shared.
-    pub(crate) fn shared_parameters(&self) -> &Arc<Parameters> {
-        &self.parameters
+    /// The threads it computes with.
+    pub(crate) fn pool(&self) -> Arc<Pool> {
+        Arc::clone(&self.scorer.pool)
+    }
+
+    /// The variables, to be shared: all of them, and the numbers of those that are in a file.
+    pub(crate) fn shared_variables(&self) -> (&Arc<Parameters>, &Arc<MappedVariables>) {
+        (&self.parameters, &self.mapped)
     }
 
     /// The variables.

@@ -9,6 +9,7 @@ use rankmill_model::OutputValues;
 
 use crate::engine::Engine;
 use crate::error::ServeError;
+use crate::explanation::Answer;
 use crate::limits::Limits;
 use crate::metrics::{Metrics, Stage};
 use crate::registry::{Choice, Registry};
@@ -30,15 +31,15 @@ impl App {
         !self.draining.load(Ordering::Relaxed) && self.registry.is_ready()
     }
 
-    /// Scores the rows that `parse` makes of a body.
+    /// Scores the rows that `parse` makes of a body, and explains them if that is asked for.
     pub(crate) async fn score(
         &self,
         choice: &Choice,
-        parse: impl FnOnce() -> Result<FieldRows, ServeError>,
+        parse: impl FnOnce() -> Result<(FieldRows, Answer), ServeError>,
     ) -> Result<Vec<OutputValues>, ServeError> {
         let started = Instant::now();
         let scored = match self.timed(Stage::Parse, parse) {
-            Ok(rows) => self.engine.score(choice, rows).await,
+            Ok((rows, answer)) => self.engine.score(choice, rows, answer).await,
             Err(error) => Err(error),
         };
         choice.version.statistics.request(scored.is_ok(), started.elapsed());

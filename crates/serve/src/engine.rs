@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use rankmill_data::FieldRows;
-use rankmill_model::{OutputValues, Part};
+use rankmill_data::{DataError, FieldRows};
+use rankmill_model::{ConcurrentPredictor, OutputValues, Part, ScoredParts};
 use tokio::sync::oneshot;
 
 use crate::error::{ErrorKind, ServeError};
+use crate::explanation::{self, Answer};
 use crate::limits::Limits;
 use crate::metrics::{Metrics, Stage};
 use crate::queue::{Batching, Queue, Queued, Refused};
@@ -29,6 +30,7 @@ pub(crate) struct Engine {
 struct Job {
     rows: Arc<FieldRows>,
     range: Range<usize>,
+    answer: Answer,
     version: Arc<Version>,
     purpose: Purpose,
     since: Instant,
@@ -58,11 +60,14 @@ impl Job {
 
 impl Queued for Job {
     fn rows(&self) -> usize {
-        self.range.len()
+        match self.answer {
+            Answer::Scores => self.range.len(),
+            Answer::Explanations => self.range.len() * explanation::ROWS_OF_ONE,
+        }
     }
 
     fn goes_with(&self, other: &Job) -> bool {
-        Arc::ptr_eq(&self.version, &other.version)
+        self.answer == Answer::Scores && other.answer == Answer::Scores && Arc::ptr_eq(&self.version, &other.version)
     }
 
     fn since(&self) -> Instant {
@@ -88,20 +93,27 @@ impl Engine {
     }
 
     /// Scores rows with the version that was chosen. Many rows are cut, so that several workers can share them.
-    pub(crate) async fn score(&self, choice: &Choice, rows: FieldRows) -> Result<Vec<OutputValues>, ServeError> {
+    pub(crate) async fn score(&self, choice: &Choice, rows: FieldRows, answer: Answer) -> Result<Vec<OutputValues>, ServeError> {
         let count = rows.rows();
         self.limits.check_rows(count)?;
+        let rows_at_once = match answer {
+            Answer::Scores => self.rows_at_once,
+            Answer::Explanations => {
+                self.limits.check_explained(count)?;
+                self.rows_at_once.min(explanation::ROWS_AT_ONCE)
+            }
+        };
         let rows = Arc::new(rows);
         let since = Instant::now();
         let deadline = since + self.limits.request_time;
-        let mut replies = Vec::with_capacity(count.div_ceil(self.rows_at_once));
-        for start in (0..count).step_by(self.rows_at_once) {
-            let (reply, answer) = oneshot::channel();
+        let mut replies = Vec::with_capacity(count.div_ceil(rows_at_once));
+        for start in (0..count).step_by(rows_at_once) {
+            let (reply, scored) = oneshot::channel();
             let purpose = Purpose::Answer { reply, shadow: choice.shadow.clone() };
-            let range = start..count.min(start + self.rows_at_once);
-            let job = Job { rows: Arc::clone(&rows), range, version: Arc::clone(&choice.version), purpose, since, deadline };
+            let range = start..count.min(start + rows_at_once);
+            let job = Job { rows: Arc::clone(&rows), range, answer, version: Arc::clone(&choice.version), purpose, since, deadline };
             self.queue.push(job).map_err(refused)?;
-            replies.push(answer);
+            replies.push(scored);
         }
         let all = async {
             let empty = |spec: &rankmill_model::OutputSpec| OutputValues { name: spec.name.clone(), width: spec.width, values: Vec::new() };
@@ -114,7 +126,10 @@ impl Engine {
                     Some(outputs) => outputs.iter_mut().zip(part).for_each(|(output, part)| output.values.extend(part.values)),
                 }
             }
-            Ok(outputs.unwrap_or_else(|| choice.version.predictor.outputs().iter().map(empty).collect()))
+            match outputs {
+                Some(outputs) => Ok(outputs),
+                None => Ok(answer.outputs(&choice.version)?.map(empty).collect()),
+            }
         };
         tokio::time::timeout_at(deadline.into(), all).await.map_err(|_| too_late())?
     }
@@ -180,14 +195,13 @@ impl Worker {
         let version = Arc::clone(&jobs[0].version);
         let parts: Vec<Part<'_>> = jobs.iter().map(|job| Part { rows: &job.rows, range: job.range.clone() }).collect();
         let started = Instant::now();
-        let scored = version.predictor.score_parts(self.slot, &parts);
-        let scored = match scored {
+        let scored = match self.compute(&version.predictor, jobs[0].answer, &parts) {
             Ok(scored) => scored,
             Err(error) if jobs.len() == 1 => return jobs.into_iter().for_each(|job| job.fail(ServeError::row(&error))),
             // One bad row must not fail the requests beside it.
             Err(_) => return jobs.into_iter().for_each(|job| self.score_together(vec![job])),
         };
-        let rows = jobs.iter().map(Job::rows).sum();
+        let rows = jobs.iter().map(|job| job.range.len()).sum();
         self.metrics.batch(jobs.len(), rows);
         self.metrics.stage(Stage::Features, scored.feature_time);
         self.metrics.stage(Stage::Graph, scored.graph_time);
@@ -199,7 +213,7 @@ impl Worker {
         }
         let mut start = 0;
         for job in jobs {
-            let range = start..start + job.rows();
+            let range = start..start + job.range.len();
             start = range.end;
             let of_job = |output: &OutputValues| OutputValues {
                 name: output.name.clone(),
@@ -210,6 +224,17 @@ impl Worker {
         }
     }
 
+    /// Scores parts; one that asks for explanations is alone.
+    fn compute(&self, predictor: &ConcurrentPredictor, answer: Answer, parts: &[Part<'_>]) -> Result<ScoredParts, DataError> {
+        let mut scored = predictor.score_parts(self.slot, parts)?;
+        if answer == Answer::Explanations {
+            let started = Instant::now();
+            scored.outputs.extend(predictor.explain_part(self.slot, &parts[0])?);
+            scored.graph_time += started.elapsed();
+        }
+        Ok(scored)
+    }
+
     fn finish(&self, job: Job, outputs: Vec<OutputValues>) {
         let first = outputs.first().map(|output| output.values.as_slice()).unwrap_or_default();
         match job.purpose {
@@ -217,7 +242,8 @@ impl Worker {
             Purpose::Answer { reply, shadow } => {
                 if let Some(version) = shadow {
                     let purpose = Purpose::Shadow { answered: first.to_vec() };
-                    let job = Job { version, purpose, since: Instant::now(), rows: job.rows, range: job.range, deadline: job.deadline };
+                    let (answer, since) = (Answer::Scores, Instant::now());
+                    let job = Job { answer, version, purpose, since, rows: job.rows, range: job.range, deadline: job.deadline };
                     // A busy server has better things to do than to compare.
                     let _ = self.queue.push_if_idle(job);
                 }

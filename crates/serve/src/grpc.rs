@@ -10,7 +10,8 @@ use tonic::{Request, Response, Status};
 
 use crate::app::App;
 use crate::error::{ErrorKind, ServeError};
-use crate::http::kserve::{EXTENSIONS, PLATFORM, SERVER, output_place, output_shape};
+use crate::explanation::{self, Answer};
+use crate::http::kserve::{EXTENSIONS, PLATFORM, SERVER, output_shape};
 use crate::http::triton;
 use crate::metrics::Stage;
 use crate::registry::{Version, Wanted};
@@ -24,13 +25,14 @@ pub mod inference {
 }
 
 use inference::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
+use inference::infer_parameter::ParameterChoice;
 use inference::model_infer_request::InferInputTensor;
 use inference::model_infer_response::InferOutputTensor;
 use inference::model_metadata_response::TensorMetadata;
 use inference::{
-    InferTensorContents, ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
-    ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ModelStatisticsRequest, ModelStatisticsResponse, ServerLiveRequest,
-    ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
+    InferParameter, InferTensorContents, ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse,
+    ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ModelStatisticsRequest, ModelStatisticsResponse,
+    ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
 };
 
 /// The service's pages; unknown ones are left to others.
@@ -102,17 +104,23 @@ impl GrpcInferenceService for Service {
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
-        let ModelInferRequest { model_name, model_version, id, inputs, outputs, raw_input_contents: raw, .. } = request.into_inner();
+        let ModelInferRequest { model_name, model_version, id, parameters, inputs, outputs, raw_input_contents: raw } =
+            request.into_inner();
         let choice = self.0.registry.choose(Some(&model_name), wanted(&model_version))?;
         let version = &choice.version;
-        let places = match outputs.as_slice() {
-            [] => (0..version.schema.outputs.len()).collect(),
-            outputs => outputs.iter().map(|output| output_place(version, &output.name)).collect::<Result<Vec<_>, _>>()?,
-        };
+        let answer = Answer::of_parameter(parameters.get(explanation::PARAMETER).map(boolean))?;
+        let places = answer.places(version, outputs.iter().map(|output| output.name.as_str()))?;
         let is_raw = !raw.is_empty();
-        let parse = || tensors::rows(&version.schema, &self.0.limits, &into_tensors(inputs, &raw)?);
+        let parse = || Ok((tensors::rows(&version.schema, &self.0.limits, &into_tensors(inputs, &raw)?)?, answer));
         let scores = self.0.score(&choice, parse).await?;
         Ok(Response::new(self.0.timed(Stage::Encode, || respond(version, id, &places, &scores, is_raw))))
+    }
+}
+
+fn boolean(parameter: &InferParameter) -> Option<bool> {
+    match parameter.parameter_choice {
+        Some(ParameterChoice::BoolParam(value)) => Some(value),
+        _ => None,
     }
 }
 

@@ -10,6 +10,7 @@ mod connections;
 mod drift;
 mod engine;
 mod error;
+mod explanation;
 pub mod grpc;
 pub mod grpc_health;
 mod http;

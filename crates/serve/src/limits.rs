@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{ErrorKind, ServeError};
+use crate::explanation::ROWS_OF_ONE;
 
 /// The limits of requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,17 @@ impl Limits {
     pub(crate) fn check_rows(&self, rows: usize) -> Result<(), ServeError> {
         if rows > self.rows {
             let message = format!("the request has {rows} rows or more; at most {} are allowed", self.rows);
+            return Err(ServeError::new(ErrorKind::TooLarge, message));
+        }
+        Ok(())
+    }
+
+    /// The same for rows that are explained, which are more work.
+    pub(crate) fn check_explained(&self, rows: usize) -> Result<(), ServeError> {
+        let most = self.rows / ROWS_OF_ONE;
+        if rows > most {
+            let message =
+                format!("the request has {rows} rows to explain, each of which counts as {ROWS_OF_ONE}; at most {most} are allowed");
             return Err(ServeError::new(ErrorKind::TooLarge, message));
         }
         Ok(())

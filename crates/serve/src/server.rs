@@ -10,16 +10,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::Request;
+use http_body_util::BodyExt;
 use rankmill_kernels::gemm::Precision;
 use rankmill_kernels::tables::TableFormat;
 use rankmill_model::bundle::Storage;
 use rankmill_model::{LoadOptions, Sharing};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
+use tower::ServiceExt;
 
 use crate::app::App;
 use crate::connections::{Treatment, bind, serve};
 use crate::engine::Engine;
+use crate::error::{ErrorKind, ServeError};
 use crate::limits::Limits;
 use crate::loader::Loader;
 use crate::metrics::Metrics;
@@ -242,6 +247,22 @@ impl Server {
     /// The addresses, with the ports that the system chose where 0 was asked for.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Answers a `POST` as if it had come over a connection, through the same pages, token and limits: the status and the body.
+    ///
+    /// # Errors
+    /// If path or headers are none that HTTP allows.
+    pub fn answer(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Result<(u16, Vec<u8>), ServeError> {
+        let invalid = |error: axum::http::Error| ServeError::invalid(format!("the request's head: {error}"));
+        let request = headers.iter().fold(Request::post(path), |request, (name, value)| request.header(*name, *value));
+        let request = request.body(Body::from(body)).map_err(invalid)?;
+        self.runtime.block_on(async {
+            let Ok(response) = crate::http::router(&self.app).oneshot(request).await;
+            let (head, body) = response.into_parts();
+            let body = body.collect().await.map_err(|error| ServeError::new(ErrorKind::Internal, error.to_string()))?;
+            Ok((head.status.as_u16(), body.to_bytes().to_vec()))
+        })
     }
 
     /// The models and their versions.

@@ -9,10 +9,12 @@ use tonic::{Request, Response, Status};
 
 use crate::app::App;
 use crate::error::ServeError;
-use crate::http::kserve::{output_place, output_shape};
+use crate::explanation::Answer;
+use crate::http::kserve::output_shape;
 use crate::limits::Limits;
 use crate::metrics::Stage;
 use crate::registry::{Version, Wanted};
+use crate::rows::request::check_signature;
 use crate::tensors::{self, Datatype, Tensor};
 use crate::texts::Texts;
 
@@ -45,10 +47,7 @@ impl PredictionService for Service {
     async fn predict(&self, request: Request<PredictRequest>) -> Result<Response<PredictResponse>, Status> {
         let PredictRequest { model_spec, inputs, output_filter } = request.into_inner();
         let ModelSpec { name, version_choice, signature_name } = model_spec.unwrap_or_default();
-        if !matches!(signature_name.as_str(), "" | "serving_default") {
-            let name = rankmill_data::shown(signature_name.as_bytes());
-            return Err(ServeError::invalid(format!("there is no signature `{name}`, only `serving_default`")).into());
-        }
+        check_signature(&signature_name).map_err(ServeError::invalid)?;
         let wanted = match &version_choice {
             None => Wanted::Any,
             Some(VersionChoice::Version(number)) => Wanted::Number(u64::try_from(number.value).unwrap_or(u64::MAX)),
@@ -56,13 +55,10 @@ impl PredictionService for Service {
         };
         let choice = self.0.registry.choose(Some(&name), wanted)?;
         let version = &choice.version;
-        let places = match output_filter.as_slice() {
-            [] => (0..version.schema.outputs.len()).collect(),
-            names => names.iter().map(|name| output_place(version, name)).collect::<Result<Vec<_>, _>>()?,
-        };
+        let places = Answer::Scores.places(version, output_filter.iter().map(String::as_str))?;
         let parse = || {
             let tensors = inputs.into_iter().map(|(name, tensor)| read(&self.0.limits, name, tensor));
-            tensors::rows(&version.schema, &self.0.limits, &tensors.collect::<Result<Vec<_>, _>>()?)
+            Ok((tensors::rows(&version.schema, &self.0.limits, &tensors.collect::<Result<Vec<_>, _>>()?)?, Answer::Scores))
         };
         let scores = self.0.score(&choice, parse).await?;
         Ok(Response::new(self.0.timed(Stage::Encode, || respond(version, &places, &scores))))

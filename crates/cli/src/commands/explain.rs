@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use rankmill_data::sinks::{PredictionSink, SinkColumn, SinkValues};
 use rankmill_data::{Reader, ReaderOptions};
-use rankmill_model::{Explainer, Explanation, Predictor};
+use rankmill_model::{EXPLANATION_STEPS, Explainer, Explanation, Predictor};
 use serde::Serialize;
 
 use crate::Outcome;
@@ -28,7 +28,7 @@ pub(crate) struct ExplainArgs {
     /// Files of rows, given as for `rankmill predict`.
     #[arg(long, value_name = "PATH", value_delimiter = ',', required = true)]
     pub(crate) input: Vec<String>,
-    /// Write what each feature adds to each row into this file; its extension chooses the format: .csv, .tsv or .parquet.
+    /// Write what each feature adds to each row, and the masks, into this file; its extension chooses the format: .csv, .tsv or .parquet.
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// An input column to copy to the output, as text; may be repeated or separated by commas.
@@ -38,7 +38,7 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "N")]
     pub(crate) rows: Option<NonZeroUsize>,
     /// Places on the way where gradients are taken: more are more exact.
-    #[arg(long, value_name = "N", default_value = "128")]
+    #[arg(long, value_name = "N", default_value_t = const { NonZeroUsize::new(EXPLANATION_STEPS).expect("it is above 0") })]
     pub(crate) steps: NonZeroUsize,
     #[command(flatten)]
     pub(crate) rejected: RejectedArgs,
@@ -118,6 +118,7 @@ type OutputSums = (f64, f64, Vec<(f64, f64)>);
 struct Sums {
     rows: u64,
     outputs: Vec<OutputSums>,
+    /// Of each block the masks of the features that it has.
     masks: Vec<Vec<f64>>,
 }
 
@@ -126,7 +127,7 @@ impl Sums {
         let features = explanation.features.len();
         self.rows += rows as u64;
         self.outputs.resize_with(explanation.outputs.len(), || (0.0, 0.0, vec![(0.0, 0.0); features]));
-        self.masks.resize_with(explanation.masks.len(), || vec![0.0; features]);
+        self.masks.resize(explanation.masks.len(), Vec::new());
         let sum = |values: &[f32]| values[..rows].iter().map(|x| f64::from(*x)).sum::<f64>();
         for (sums, output) in self.outputs.iter_mut().zip(&explanation.outputs) {
             sums.0 += sum(&output.scores);
@@ -138,6 +139,8 @@ impl Sums {
             }
         }
         for (sums, mask) in self.masks.iter_mut().zip(&explanation.masks) {
+            let features = mask.features.len();
+            sums.resize(features, 0.0);
             mask.values[..rows * features].iter().enumerate().for_each(|(i, value)| sums[i % features] += f64::from(*value));
         }
     }
@@ -157,34 +160,12 @@ impl Sums {
             OutputReport { output: output.name.clone(), mean: mean / rows, base: base / rows, features }
         });
         let masks = self.masks.into_iter().zip(&explanation.masks).map(|(sums, mask)| {
-            let known = sums.into_iter().zip(names).filter(|(sum, _)| !sum.is_nan());
-            let features = known.map(|(sum, name)| MaskedFeature { feature: name.clone(), mean: sum / rows }).collect();
+            let features = sums.into_iter().zip(&mask.features);
+            let features = features.map(|(sum, feature)| MaskedFeature { feature: names[*feature].clone(), mean: sum / rows }).collect();
             MaskReport { block: mask.name.clone(), features }
         });
         (outputs.collect(), masks.collect())
     }
-}
-
-/// The columns of the file: for each output its prediction, that without features, and what each feature adds.
-fn columns(explainer: &Explainer) -> Vec<String> {
-    let of = |output: &str| {
-        let added = explainer.features().iter().map(|feature| format!("{output}:{feature}")).collect::<Vec<_>>();
-        [output.to_owned(), format!("{output}_base")].into_iter().chain(added).collect::<Vec<_>>()
-    };
-    explainer.outputs().flat_map(of).collect()
-}
-
-/// The values of the first rows for [`columns`].
-fn values(explanation: &Explanation, rows: usize) -> Vec<Vec<f32>> {
-    let features = explanation.features.len();
-    let mut columns = Vec::new();
-    for output in &explanation.outputs {
-        columns.push(output.scores[..rows].to_vec());
-        columns.push(output.base[..rows].to_vec());
-        let added = |feature: usize| output.attributions.iter().skip(feature).step_by(features).take(rows).copied().collect();
-        columns.extend((0..features).map(added));
-    }
-    columns
 }
 
 /// Runs the command.
@@ -192,17 +173,15 @@ pub(crate) fn run(arguments: &ExplainArgs, output: &Output) -> anyhow::Result<Ou
     let pool = arguments.threads.pool()?;
     let predictor = Predictor::load(&arguments.model.model, pool.clone())?;
     let mut explainer = Explainer::of(&predictor, pool)?;
-    anyhow::ensure!(explainer.outputs().next().is_some(), "the model predicts no single number that could be explained");
-    anyhow::ensure!(
-        !explainer.features().is_empty(),
-        "the model reads no feature group column by column, so there is nothing to explain by"
-    );
+    if let Some(objection) = explainer.objection() {
+        anyhow::bail!(objection);
+    }
     let mut options = ReaderOptions::sequential(&predictor.pipeline, arguments.input.clone())?;
     options.keep.clone_from(&arguments.keep);
     options.rejected = arguments.rejected.create()?;
     let mut reader = Reader::new(options, predictor.features)?;
     let kept = arguments.keep.iter().map(SinkColumn::text);
-    let named = columns(&explainer).into_iter().map(|name| SinkColumn::float(name.as_str())).collect::<Vec<_>>();
+    let named = explainer.columns().into_iter().map(|name| SinkColumn::float(name.as_str())).collect::<Vec<_>>();
     let mut sink = arguments.output.as_ref().map(|file| PredictionSink::create(file, kept.chain(named).collect())).transpose()?;
     let mut progress = Progress::new(output.progress_style(), 1);
     let (mut sums, mut last) = (Sums::default(), None);
@@ -214,10 +193,10 @@ pub(crate) fn run(arguments: &ExplainArgs, output: &Output) -> anyhow::Result<Ou
         left -= rows;
         sums.add(&explanation, rows);
         if let Some(sink) = &mut sink {
-            let values = values(&explanation, rows);
+            let values = explanation.columns();
             let kept =
                 batch.features.kept.iter().map(|column| SinkValues::Text { offsets: &column.offsets[..=rows], bytes: &column.bytes });
-            sink.write(&kept.chain(values.iter().map(|values| SinkValues::Float(values))).collect::<Vec<_>>())?;
+            sink.write(&kept.chain(values.iter().map(|values| SinkValues::Float(&values[..rows]))).collect::<Vec<_>>())?;
         }
         last = Some(explanation);
         progress.update_share(reader.progress(), "explaining");

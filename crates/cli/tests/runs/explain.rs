@@ -31,14 +31,17 @@ fn what_features_add_is_told_for_all_rows_and_for_each() {
         text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
     };
     let (why, scores) = (table("why.csv"), table("scores.csv"));
-    assert_eq!(why[0], ["user_id", "logits", "logits_base", "logits:user_id", "logits:movie_id", "logits:genres"]);
+    assert_eq!(why[0][..6], ["user_id", "logits", "logits_base", "logits:user_id", "logits:movie_id", "logits:genres"]);
+    let masks = [0, 1].map(|block| ["user_id", "movie_id", "genres"].map(|name| format!("mask:backbone/mask_net/block_{block}:{name}")));
+    assert_eq!(why[0][6..], masks.concat());
     assert_eq!(why.len(), 131);
     let logits = scores[0].iter().position(|name| name == "logits").expect("a column");
     for (why, scores) in why[1..].iter().zip(&scores[1..]) {
         let numbers: Vec<f64> = why[1..].iter().map(|text| text.parse().expect("a number")).collect();
         let predicted: f64 = scores[logits].parse().expect("a number");
         assert!((numbers[0] - predicted).abs() < 1e-5, "{} not {predicted}", numbers[0]);
-        let total: f64 = numbers[1..].iter().sum();
+        let total: f64 = numbers[1..5].iter().sum();
+        assert!(numbers[5..].iter().all(|mask| mask.is_finite()) && numbers[5] != numbers[6], "{why:?}");
         assert!((total - numbers[0]).abs() < 0.05 * numbers[0].abs().max(1.0), "{why:?}");
     }
     let text = String::from_utf8(place.run(&["explain", "model", "--input", "data/movies_test_data"], 0).stdout).expect("UTF-8");

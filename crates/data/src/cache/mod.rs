@@ -33,7 +33,7 @@ use crate::rows::{Origin, RawRows};
 use crate::sources::{Decoder, FileKind, InputFile, Opener, Record, RecordBlock, Source, open_stored};
 
 /// Changes with the layout of the files.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// The number of a row and the length of what follows.
 const HEADER: usize = 12;
 

@@ -11,6 +11,7 @@ use rankmill_config::proto::input::Name;
 use rankmill_config::proto::{self, Block};
 use rankmill_config::{Diagnostic, Feature as Declared, Pipeline};
 
+use super::memo::Memo;
 use super::plan::Planner;
 use super::raw::{RawFeature, RawOutput};
 use super::set::PlannedFeature;
@@ -100,7 +101,7 @@ impl<'a> Planner<'a> {
                         sequence.fill = built.fill();
                     }
                     set.specs.push(spec);
-                    set.features.push(PlannedFeature { feature: Feature::Buckets(Box::new(built)), inputs });
+                    set.features.push(PlannedFeature { feature: Feature::Buckets(Box::new(built)), inputs, memo: Memo::default() });
                 }
                 Err(problem) => self.problem_of(&feature, problem),
             }
@@ -125,7 +126,7 @@ impl<'a> Planner<'a> {
                 normalizer: None,
                 output: RawOutput::Dense,
             };
-            set.features.push(PlannedFeature { feature: Feature::Raw(raw), inputs });
+            set.features.push(PlannedFeature { feature: Feature::Raw(raw), inputs, memo: Memo::default() });
         }
     }
 }
@@ -149,7 +150,7 @@ impl FeatureSet {
         }
         let feature = TextFeature::new(column);
         self.specs.push(spec(column.name.clone(), &column.path, feature.kind()));
-        self.features.push(PlannedFeature { feature: Feature::Text(Box::new(feature)), inputs });
+        self.features.push(PlannedFeature { feature: Feature::Text(Box::new(feature)), inputs, memo: Memo::default() });
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use super::Feature;
 use super::build::{Declaration, Problem, id_rule};
 use super::fields::{RowErrors, Values};
 use super::ids::{hashed, in_range};
+use super::memo::Memo;
 use super::{Inputs, Made, build};
 use crate::batch::{Column, FeatureCounts, FeatureKind, Positions, SequenceColumn};
 
@@ -81,7 +82,7 @@ impl BucketFeature {
         matches!(self.values, BucketValues::Several { weighted: false, .. }).then(|| self.offset + hashed::<u32>(b"", self.buckets))
     }
 
-    pub(crate) fn transform(&self, inputs: &Inputs<'_>, errors: &mut RowErrors<'_>) -> Made {
+    pub(crate) fn transform(&self, inputs: &Inputs<'_>, memo: &mut Memo, errors: &mut RowErrors<'_>) -> Made {
         match &self.values {
             BucketValues::One => {
                 let mut counts = FeatureCounts { missing: inputs.empty, out_of_range: 0 };
@@ -90,7 +91,7 @@ impl BucketFeature {
                 Made::plain(Column::Ids(IdColumn { offsets, ids, weights: None }), counts)
             }
             BucketValues::Several { feature, weighted } => {
-                let Made { column, counts, .. } = feature.transform::<u32>(inputs, errors);
+                let Made { column, counts, .. } = feature.transform::<u32>(inputs, memo, errors);
                 let column = match (column, weighted) {
                     (Column::Ids(ids), true) => Column::Ids(without_zeros(self.moved(ids))),
                     (Column::Ids(ids), false) => Column::Sequence(positions(self.moved(ids))),

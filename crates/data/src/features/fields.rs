@@ -143,6 +143,12 @@ impl<'a> TextValues<'a> {
         (0..self.live.len()).map(move |at| self.at(at))
     }
 
+    /// The code of the text of the live row `at`, as it is in the file; 0 if it has none.
+    #[inline]
+    pub(crate) fn code(self, at: usize) -> u32 {
+        self.rows.code(self.live[at] as usize, self.column)
+    }
+
     /// The text of the live row `at`, the default where it is empty.
     #[inline]
     pub(crate) fn at(self, at: usize) -> &'a [u8] {
@@ -220,7 +226,7 @@ struct Reading<'a, 'b> {
 impl Reading<'_, '_> {
     /// Integers of text are nearly always a few digits, which need no call of `parse`.
     fn integers(&mut self, values: &mut Vec<i64>, default: i64, parse: impl Fn(&[u8]) -> Option<i64>, rule: Rule) {
-        if self.rows.has_numbers() {
+        if self.rows.has_tags() {
             return self.numbers(values, default, parse, rule);
         }
         let (rows, column) = (self.rows, self.field.column);

@@ -10,6 +10,7 @@ use rankmill_kernels::ids::IdColumn;
 
 use super::fields::{FieldDefault, RowErrors, Values, integer_fingerprints, truth};
 use super::ids::{Id, IdRule, hashed, in_range, in_vocabulary, integer_in_vocabulary};
+use super::memo::Memo;
 use crate::batch::FeatureCounts;
 use crate::error::Rule;
 use crate::number::write_float;
@@ -32,16 +33,24 @@ impl IdFeature {
         values: Values<'_>,
         rows: usize,
         empty: u64,
+        memo: &mut Memo,
         errors: &mut RowErrors<'_>,
     ) -> (IdColumn<T>, FeatureCounts) {
-        let (mut column, mut counts) = self.ids(values, rows, empty, errors);
+        let (mut column, mut counts) = self.ids(values, rows, empty, memo, errors);
         if let Some(ignored) = &self.ignored {
             counts.missing += leave_out(&mut column, |at| values.equals(at, ignored));
         }
         (column, counts)
     }
 
-    fn ids<T: Id>(&self, values: Values<'_>, rows: usize, empty: u64, errors: &mut RowErrors<'_>) -> (IdColumn<T>, FeatureCounts) {
+    fn ids<T: Id>(
+        &self,
+        values: Values<'_>,
+        rows: usize,
+        empty: u64,
+        memo: &mut Memo,
+        errors: &mut RowErrors<'_>,
+    ) -> (IdColumn<T>, FeatureCounts) {
         let mut ids: Vec<T> = Vec::with_capacity(rows);
         let mut counts = FeatureCounts { missing: empty, out_of_range: 0 };
         let outside = &mut counts.out_of_range;
@@ -76,7 +85,18 @@ impl IdFeature {
                 });
             }
             (IdRule::Hash { buckets }, Values::Text(values)) => {
-                return self.optional(values.iter(), rows, counts, |text, _| (!text.is_empty()).then(|| hashed(text, *buckets)));
+                return self.optional(0..rows, rows, counts, |at, _| {
+                    let code = values.code(at);
+                    if let Some([id]) = memo.get(code) {
+                        return Some(T::of(*id));
+                    }
+                    let text = values.at(at);
+                    let id: Option<T> = (!text.is_empty()).then(|| hashed(text, *buckets));
+                    if let Some(id) = id {
+                        memo.keep(code, std::iter::once(id.number()));
+                    }
+                    id
+                });
             }
             (IdRule::Vocabulary { places }, Values::Text(values)) => {
                 return self.optional(values.iter(), rows, counts, |text, counts| {

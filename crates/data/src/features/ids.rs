@@ -13,6 +13,9 @@ pub(crate) trait Id: Copy + Debug + Default {
     /// The id of a number below the rule's limit, which for rows of a table fits 32 bits.
     fn of(number: u64) -> Self;
 
+    /// The number of an id.
+    fn number(self) -> u64;
+
     /// The column as batches have it: of keys, which it then numbers, there is a list beside it.
     fn split(column: IdColumn<Self>) -> (IdColumn, Vec<u64>);
 
@@ -24,6 +27,10 @@ impl Id for u32 {
     #[inline]
     fn of(number: u64) -> u32 {
         number as u32
+    }
+
+    fn number(self) -> u64 {
+        u64::from(self)
     }
 
     fn split(column: IdColumn) -> (IdColumn, Vec<u64>) {
@@ -39,6 +46,10 @@ impl Id for u64 {
     #[inline]
     fn of(number: u64) -> u64 {
         number
+    }
+
+    fn number(self) -> u64 {
+        self
     }
 
     fn split(column: IdColumn<u64>) -> (IdColumn, Vec<u64>) {

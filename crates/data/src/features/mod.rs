@@ -11,6 +11,7 @@ mod function;
 mod id;
 mod ids;
 mod lookup;
+mod memo;
 mod plan;
 mod raw;
 mod recipe;
@@ -29,6 +30,7 @@ use crate::batch::{Column, FeatureCounts, FeatureKind};
 use build::Declaration;
 use fields::{RowErrors, Values};
 use ids::Id;
+use memo::Memo;
 
 pub use block_columns::{bucket_column, is_raw, raw_column};
 pub use recipe::Recipe;
@@ -119,12 +121,12 @@ impl Feature {
         }
     }
 
-    /// The column of the live rows of a batch; its ids are rows (`u32`), or keys (`u64`) of a dynamic table.
-    pub(crate) fn transform<T: Id>(&self, inputs: &Inputs<'_>, errors: &mut RowErrors<'_>) -> Made {
+    /// The column of the live rows of a batch; its ids are rows (`u32`), or keys (`u64`) of a dynamic table. `memo` is this feature's alone.
+    pub(crate) fn transform<T: Id>(&self, inputs: &Inputs<'_>, memo: &mut Memo, errors: &mut RowErrors<'_>) -> Made {
         let &Inputs { values, empty, rows } = inputs;
         match self {
-            Feature::Id(feature) => Made::ids::<T>(feature.transform(values[0], rows, empty, errors)),
-            Feature::Tag(feature) => Made::ids::<T>(feature.transform(values[0], values.get(1).copied(), rows, empty, errors)),
+            Feature::Id(feature) => Made::ids::<T>(feature.transform(values[0], rows, empty, memo, errors)),
+            Feature::Tag(feature) => Made::ids::<T>(feature.transform(values[0], values.get(1).copied(), rows, empty, memo, errors)),
             Feature::Raw(feature) => match feature.transform(values[0], rows, empty, errors) {
                 (Column::Ids(column), counts) => Made::ids((T::from_rows(column), counts)),
                 (column, counts) => Made::plain(column, counts),
@@ -139,7 +141,7 @@ impl Feature {
                 let (column, counts) = feature.transform(values, rows, errors);
                 Made::plain(Column::Dense(column), counts)
             }
-            Feature::Buckets(feature) => feature.transform(inputs, errors),
+            Feature::Buckets(feature) => feature.transform(inputs, memo, errors),
             Feature::Text(feature) => feature.transform(values, rows),
         }
     }

@@ -13,6 +13,7 @@ use super::block_columns::is_raw;
 use super::build::{Built, Declaration, Problem};
 use super::fields::{EmptyNumbers, Field, FieldDefault, Parsed};
 use super::formula::Formula;
+use super::memo::Memo;
 use super::set::{Label, OnError, PlannedFeature};
 use super::split::Separator;
 use crate::batch::{DynamicSpec, FeatureKind, FeatureSpec, SequenceSpec};
@@ -279,7 +280,7 @@ impl<'a> Planner<'a> {
             }),
             dynamic,
         });
-        set.features.push(PlannedFeature { feature: built, inputs });
+        set.features.push(PlannedFeature { feature: built, inputs, memo: Memo::default() });
     }
 
     /// The `ev_params` of a feature, or else those of the model.

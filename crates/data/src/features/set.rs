@@ -9,6 +9,7 @@ use rankmill_kernels::fingerprint::{Decimal, fingerprint64};
 
 use super::fields::{Field, LiveRows, Parsed, RowErrors, Values, integer_fingerprints};
 use super::formula::Formula;
+use super::memo::Memo;
 use super::plan;
 use super::split::Separator;
 use super::{Inputs, Made};
@@ -50,6 +51,7 @@ pub(super) struct PlannedFeature {
     pub(super) feature: super::Feature,
     /// The fields of its `input_names`.
     pub(super) inputs: Vec<usize>,
+    pub(super) memo: Memo,
 }
 
 /// A label and the field it is read from.
@@ -165,13 +167,13 @@ impl FeatureSet {
         let mut table_keys = Vec::new();
         let mut observed = Observed::default();
         let mut of_inputs = Vec::new();
-        for (PlannedFeature { feature, inputs }, spec) in self.features.iter().zip(&self.specs) {
+        for (PlannedFeature { feature, inputs, memo }, spec) in self.features.iter_mut().zip(&self.specs) {
             of_inputs.clear();
             of_inputs.extend(inputs.iter().map(|&input| values(input)));
             let inputs = Inputs { values: &of_inputs, empty: self.parsed[inputs[0]].empty, rows: live.len() };
             let Made { column, keys, counts } = match spec.dynamic {
-                None => feature.transform::<u32>(&inputs, errors),
-                Some(_) => feature.transform::<u64>(&inputs, errors),
+                None => feature.transform::<u32>(&inputs, memo, errors),
+                Some(_) => feature.transform::<u64>(&inputs, memo, errors),
             };
             columns.push(column);
             if has_dynamic_tables {

@@ -8,8 +8,9 @@
 
 use rankmill_kernels::ids::IdColumn;
 
-use super::fields::{RowErrors, Values};
+use super::fields::{RowErrors, TextValues, Values};
 use super::ids::{Id, IdRule, hashed};
+use super::memo::Memo;
 use super::split::Separator;
 use crate::batch::{Combiner, FeatureCounts};
 use crate::error::{Rule, shown};
@@ -43,6 +44,11 @@ impl TagFeature {
         !matches!(self.weights, Weights::None)
     }
 
+    /// Whether the ids of a text depend on nothing but it, and nothing but them comes of it.
+    fn can_be_kept(&self) -> bool {
+        matches!(self.rule, IdRule::Hash { .. }) && !matches!(self.weights, Weights::Key { .. })
+    }
+
     /// The ids of the live rows. `weights` is the second input; `empty` is how many rows had an empty number in the first.
     pub(crate) fn transform<T: Id>(
         &self,
@@ -50,6 +56,7 @@ impl TagFeature {
         weights: Option<Values<'_>>,
         rows: usize,
         empty: u64,
+        memo: &mut Memo,
         errors: &mut RowErrors<'_>,
     ) -> (IdColumn<T>, FeatureCounts) {
         let mut tags = Tags {
@@ -60,7 +67,10 @@ impl TagFeature {
         };
         tags.column.offsets.push(0);
         let mut decimal = Vec::new();
-        for_each_text(values, &mut decimal, |at, text| tags.row(at, text, errors));
+        match values {
+            Values::Text(texts) if self.can_be_kept() => (0..rows).for_each(|at| tags.coded_row(at, texts, memo, errors)),
+            _ => for_each_text(values, &mut decimal, |at, text| tags.row(at, text, errors)),
+        }
         if let Some(weights) = weights {
             tags.read_weights(weights, errors);
         }
@@ -90,6 +100,21 @@ struct Tags<'a, T> {
 }
 
 impl<T: Id> Tags<'_, T> {
+    /// Adds the tags of one row, whose text may have a code.
+    #[inline]
+    fn coded_row(&mut self, at: usize, texts: TextValues<'_>, memo: &mut Memo, errors: &mut RowErrors<'_>) {
+        let code = texts.code(at);
+        let Some(ids) = memo.get(code) else {
+            let before = self.column.ids.len();
+            self.row(at, texts.at(at), errors);
+            memo.keep(code, self.column.ids[before..].iter().map(|id| id.number()));
+            return;
+        };
+        self.column.ids.extend(ids.iter().map(|&id| T::of(id)));
+        self.counts.missing += u64::from(ids.is_empty());
+        self.column.offsets.push(self.column.ids.len() as u32);
+    }
+
     /// Adds the tags of one row.
     #[inline]
     fn row(&mut self, at: usize, text: &[u8], errors: &mut RowErrors<'_>) {

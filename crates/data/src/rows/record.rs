@@ -1,15 +1,51 @@
 //! Rows of ready fields as one record: what formats yield whose rows are taken apart while they are read.
 //!
-//! For each column 4 bytes say where its cell ends (little-endian, from the start of the cells), then a byte for each of what kind it is,
-//! then come the cells of all columns.
+//! For each column there are 8 bytes (little-endian), then for each 4 bytes of what it is (its [`Tag`]), then come the texts of all columns.
+//! The 8 bytes are a number, or say where the column's text starts and ends, from the start of the texts. So all but the texts has the same
+//! size in every row, and can be made for many rows at once, column by column.
 
-use super::cell::CellKind;
+use super::cell::{CellKind, NUMBER, Packed, Tag};
 use super::{Origin, RawRows};
 use crate::error::Rule;
 
-const END: usize = size_of::<u32>();
+/// The size of a column's part in front of the texts.
+const COLUMN: usize = NUMBER + size_of::<Tag>();
 
-/// Writes a row as a record, which replaces what was in `record`: `write` appends the cell of a column.
+/// The parts of many rows in front of the texts.
+#[derive(Debug, Default)]
+pub(crate) struct Heads {
+    columns: usize,
+    bytes: Vec<u8>,
+}
+
+impl Heads {
+    /// Empty fields.
+    pub(crate) fn clear(&mut self, columns: usize, rows: usize) {
+        self.columns = columns;
+        self.bytes.clear();
+        self.bytes.resize(rows * columns * COLUMN, 0);
+    }
+
+    /// Makes a column of numbers; where there is none, the field is empty. Returns whether each is a number that cells can be.
+    #[inline]
+    pub(crate) fn fill<V>(&mut self, column: usize, values: impl Iterator<Item = Option<V>>, pack: impl Fn(V) -> Option<Packed>) -> bool {
+        let (cell, tag) = (column * NUMBER, self.columns * NUMBER + column * size_of::<Tag>());
+        self.bytes.chunks_exact_mut(self.columns * COLUMN).zip(values).all(|(head, value)| {
+            let Some(value) = value else { return true };
+            let Some(packed) = pack(value) else { return false };
+            head[cell..][..NUMBER].copy_from_slice(&packed.bits.to_le_bytes());
+            head[tag..][..size_of::<Tag>()].copy_from_slice(&Tag::of(packed.kind).to_bytes());
+            true
+        })
+    }
+
+    fn row(&self, row: usize) -> &[u8] {
+        let size = self.columns * COLUMN;
+        &self.bytes[row * size..][..size]
+    }
+}
+
+/// Writes a row as a record, which replaces what was in `record`: `write` appends the cell of a column, text or the bytes of a number.
 ///
 /// # Errors
 /// What `write` says, [`Rule::BatchTooLarge`] beyond 4 GB.
@@ -19,14 +55,59 @@ pub(crate) fn encode(
     mut write: impl FnMut(usize, &mut Vec<u8>) -> Result<CellKind, Rule>,
 ) -> Result<(), Rule> {
     record.clear();
-    record.resize(columns * (END + 1), 0);
-    for column in 0..columns {
-        let kind = write(column, record)?;
-        let end = u32::try_from(record.len() - columns * (END + 1)).map_err(|_| Rule::BatchTooLarge)?;
-        record[column * END..][..END].copy_from_slice(&end.to_le_bytes());
-        record[columns * END + column] = kind as u8;
-    }
+    record.resize(columns * COLUMN, 0);
+    (0..columns).try_for_each(|column| finish(record, columns, column, |text| write(column, text).map(Tag::of)))
+}
+
+/// The same with a head that has been made; `write` appends those of the other columns.
+pub(crate) fn encode_texts(
+    record: &mut Vec<u8>,
+    heads: &Heads,
+    row: usize,
+    texts: &[usize],
+    mut write: impl FnMut(usize, &mut Vec<u8>) -> Result<Tag, Rule>,
+) -> Result<(), Rule> {
+    record.clear();
+    record.extend_from_slice(heads.row(row));
+    texts.iter().try_for_each(|&column| finish(record, heads.columns, column, |text| write(column, text)))
+}
+
+/// Writes the cell of a column behind the others and says in front where it is.
+#[inline]
+fn finish(record: &mut Vec<u8>, columns: usize, column: usize, write: impl FnOnce(&mut Vec<u8>) -> Result<Tag, Rule>) -> Result<(), Rule> {
+    let start = record.len();
+    let tag = write(record)?;
+    let cell = match number(record, start, tag) {
+        Some(number) => number,
+        None => span(start - columns * COLUMN, record.len() - columns * COLUMN).ok_or(Rule::BatchTooLarge)?,
+    };
+    record[column * NUMBER..][..NUMBER].copy_from_slice(&cell);
+    record[columns * NUMBER + column * size_of::<Tag>()..][..size_of::<Tag>()].copy_from_slice(&tag.to_bytes());
     Ok(())
+}
+
+/// Takes a number away from the end of the bytes; `None` for a text.
+#[inline]
+fn number(bytes: &mut Vec<u8>, start: usize, tag: Tag) -> Option<[u8; NUMBER]> {
+    if tag.is_text() {
+        return None;
+    }
+    let number = bytes[start..].try_into().expect("a number has 8 bytes");
+    bytes.truncate(start);
+    Some(number)
+}
+
+#[inline]
+fn span(start: usize, end: usize) -> Option<[u8; NUMBER]> {
+    let end = u32::try_from(end).ok()?;
+    Some((u64::from(end) << 32 | start as u64).to_le_bytes())
+}
+
+/// The halves of a cell.
+#[inline]
+fn halves(cell: [u8; NUMBER]) -> (u32, u32) {
+    let bits = u64::from_le_bytes(cell);
+    (bits as u32, (bits >> 32) as u32)
 }
 
 impl RawRows {
@@ -38,21 +119,21 @@ impl RawRows {
     /// # Panics
     /// If the record has fewer columns.
     pub(crate) fn push_encoded(&mut self, record: &[u8], origin: Origin) -> Result<(), Rule> {
-        let (ends, rest) = record.split_at(self.columns * END);
-        let (kinds, cells) = rest.split_at(self.columns);
+        let (cells, rest) = record.split_at(self.columns * NUMBER);
+        let (tags, texts) = rest.split_at(self.columns * size_of::<Tag>());
         let base = self.bytes.len();
-        if base + cells.len() > u32::MAX as usize {
+        if base + texts.len() > u32::MAX as usize {
             return Err(Rule::BatchTooLarge);
         }
-        self.bytes.extend_from_slice(cells);
-        self.kinds.resize(self.spans.len(), CellKind::Text);
-        self.kinds.extend(kinds.iter().map(|kind| CellKind::from_byte(*kind)));
-        let mut start = base as u32;
-        let (ends, _) = ends.as_chunks::<END>();
-        self.spans.extend(ends.iter().map(|end| {
-            let span = (start, base as u32 + u32::from_le_bytes(*end));
-            start = span.1;
-            span
+        let base = base as u32;
+        self.bytes.extend_from_slice(texts);
+        self.tags.resize(self.spans.len(), Tag::default());
+        let (cells, tags) = (cells.as_chunks::<NUMBER>().0, tags.as_chunks::<{ size_of::<Tag>() }>().0);
+        self.tags.extend(tags.iter().map(|tag| Tag::from_bytes(*tag)));
+        self.spans.extend(cells.iter().zip(tags).map(|(cell, tag)| {
+            let shift = if Tag::from_bytes(*tag).is_text() { base } else { 0 };
+            let (start, end) = halves(*cell);
+            (start.wrapping_add(shift), end.wrapping_add(shift))
         }));
         self.origins.push(origin);
         Ok(())
@@ -68,27 +149,27 @@ impl RawRows {
         mut write: impl FnMut(usize, &mut Vec<u8>) -> Result<CellKind, Rule>,
     ) -> Result<(), Rule> {
         let (bytes, spans) = (self.bytes.len(), self.spans.len());
-        let mut start = bytes;
         for column in 0..self.columns {
-            let kind = match write(column, &mut self.bytes) {
-                Ok(kind) => kind,
+            let start = self.bytes.len();
+            let tag = match write(column, &mut self.bytes) {
+                Ok(kind) => Tag::of(kind),
                 Err(rule) => {
                     self.forget_beyond(bytes, spans);
                     self.push_broken(rule, origin);
                     return Ok(());
                 }
             };
-            let end = self.bytes.len();
-            if end > u32::MAX as usize {
+            if let Some(number) = number(&mut self.bytes, start, tag) {
+                self.tags.resize(self.spans.len(), Tag::default());
+                self.tags.push(tag);
+                self.spans.push(halves(number));
+                continue;
+            }
+            let Some(span) = span(start, self.bytes.len()) else {
                 self.forget_beyond(bytes, spans);
                 return Err(Rule::BatchTooLarge);
-            }
-            if kind != CellKind::Text {
-                self.kinds.resize(self.spans.len(), CellKind::Text);
-                self.kinds.push(kind);
-            }
-            self.spans.push((start as u32, end as u32));
-            start = end;
+            };
+            self.spans.push(halves(span));
         }
         self.origins.push(origin);
         Ok(())
@@ -97,7 +178,7 @@ impl RawRows {
     fn forget_beyond(&mut self, bytes: usize, spans: usize) {
         self.bytes.truncate(bytes);
         self.spans.truncate(spans);
-        self.kinds.truncate(spans);
+        self.tags.truncate(spans);
     }
 
     /// Adds a row that breaks a rule.
@@ -126,18 +207,23 @@ mod tests {
         }
     }
 
-    fn write_cell(cell: Cell<'_>, bytes: &mut Vec<u8>) -> CellKind {
+    fn pack(cell: Cell<'_>) -> Option<Packed> {
         match cell {
-            Cell::Text(text) => bytes.extend_from_slice(text),
-            Cell::Integer(value) => bytes.extend_from_slice(&value.to_le_bytes()),
-            Cell::Float(value) => bytes.extend_from_slice(&value.to_le_bytes()),
-            Cell::Double(value) => bytes.extend_from_slice(&value.to_le_bytes()),
+            Cell::Text(_) => None,
+            Cell::Integer(value) => Some(Packed::integer(value)),
+            Cell::Float(value) => Some(Packed::float(value)),
+            Cell::Double(value) => Some(Packed::double(value)),
         }
-        match cell {
-            Cell::Text(_) => CellKind::Text,
-            Cell::Integer(_) => CellKind::Integer,
-            Cell::Float(_) => CellKind::Float,
-            Cell::Double(_) => CellKind::Double,
+    }
+
+    fn write_cell(cell: Cell<'_>, bytes: &mut Vec<u8>) -> CellKind {
+        match (cell, pack(cell)) {
+            (_, Some(packed)) => packed.write(bytes),
+            (Cell::Text(text), None) => {
+                bytes.extend_from_slice(text);
+                CellKind::Text
+            }
+            _ => unreachable!("all but text is packed"),
         }
     }
 
@@ -146,23 +232,42 @@ mod tests {
         fn records_read_back(
             fields in proptest::collection::vec(proptest::collection::vec(0..4_u8, 0..10), 0..7),
             text in proptest::collection::vec(proptest::num::u8::ANY, 0..9),
+            code in 0..=Tag::LAST_CODE,
         ) {
             let mut rows = RawRows::new(fields.len(), Arc::from([]));
             let mut record = b"what was there".to_vec();
             let write = |column: usize, bytes: &mut Vec<u8>| -> Result<CellKind, Rule> { Ok(write_cell(cell(&fields[column]), bytes)) };
             encode(&mut record, fields.len(), write).expect("short");
+            // The second of two rows, with the numbers in its head.
+            let (mut heads, mut with_head) = (Heads::default(), Vec::new());
+            heads.clear(fields.len(), 2);
+            let is_number = |column: &usize| pack(cell(&fields[*column])).is_some();
+            let (numbers, texts): (Vec<usize>, Vec<usize>) = (0..fields.len()).partition(is_number);
+            for column in numbers {
+                let value = cell(&fields[column]);
+                proptest::prop_assert!(heads.fill(column, [None, Some(value)].into_iter(), pack));
+            }
+            encode_texts(&mut with_head, &heads, 1, &texts, |column, text| {
+                text.extend_from_slice(&fields[column]);
+                Ok(Tag::coded(code))
+            }).expect("short");
             for _ in 0..2 {
                 rows.push_encoded(&record, Origin::default()).expect("short");
                 rows.push_fields(fields.iter().map(|_| &text[..]), Origin::default()).expect("short");
                 rows.push_row(Origin::default(), write).expect("short");
+                rows.push_encoded(&with_head, Origin::default()).expect("short");
             }
-            for row in 0..6 {
+            for row in 0..8 {
                 for (column, field) in fields.iter().enumerate() {
-                    let expected = if row % 3 == 1 { Cell::Text(&text) } else { cell(field) };
+                    let expected = if row % 4 == 1 { Cell::Text(&text) } else { cell(field) };
                     // Not a number is no equal of itself.
                     proptest::prop_assert_eq!(format!("{:?}", rows.cell(row, column)), format!("{expected:?}"));
+                    let has_code = row % 4 == 3 && matches!(expected, Cell::Text(_));
+                    proptest::prop_assert_eq!(rows.code(row, column), if has_code { code } else { 0 });
                 }
             }
+            rows.forget_codes();
+            proptest::prop_assert!((0..8).all(|row| (0..fields.len()).all(|column| rows.code(row, column) == 0)));
         }
     }
 

@@ -13,7 +13,7 @@ use rankmill_config::proto::{DatasetConfig, FeatureConfig};
 use rankmill_config::{Feature, Pipeline};
 
 use crate::error::{Rule, shown};
-use crate::rows::cell::{CellKind, without_decimals_of_whole_numbers};
+use crate::rows::cell::{CellKind, Packed, without_decimals_of_whole_numbers};
 
 /// An input field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,46 +75,66 @@ impl SourceField {
         matches!(self.kind, FieldType::String | FieldType::Bool)
     }
 
+    /// A whole number as the number that features take it for; `None` if it must be text.
+    #[inline]
+    pub(crate) fn pack_integer(&self, value: i64) -> Option<Packed> {
+        let value = self.modulus.map_or(value, |modulus| value.rem_euclid(modulus));
+        match self.number? {
+            NumberKind::Int64 => Some(Packed::integer(value)),
+            NumberKind::Int32 => i32::try_from(value).is_ok().then(|| Packed::integer(value)),
+            NumberKind::Float => Some(Packed::float(value as f32)),
+            NumberKind::Double => Some(Packed::double(value as f64)),
+        }
+    }
+
+    /// An `f32` as the number that features take it for; `None` if it must be text.
+    #[inline]
+    pub(crate) fn pack_float(&self, value: f32) -> Option<Packed> {
+        match self.number? {
+            NumberKind::Float => Some(Packed::float(value)),
+            NumberKind::Double => Some(Packed::double(f64::from(value))),
+            NumberKind::Int32 | NumberKind::Int64 => None,
+        }
+    }
+
+    /// An `f64` as the number that features take it for; `None` if it must be text.
+    #[inline]
+    pub(crate) fn pack_double(&self, value: f64) -> Option<Packed> {
+        match self.number? {
+            NumberKind::Float => narrowed(value).map(Packed::float),
+            NumberKind::Double => Some(Packed::double(value)),
+            NumberKind::Int32 | NumberKind::Int64 => None,
+        }
+    }
+
     /// Appends a whole number as the number that features take it for, or else as text.
     #[inline]
     pub(crate) fn integer_cell(&self, value: i64, cell: &mut Vec<u8>) -> CellKind {
-        let wrapped = self.modulus.map_or(value, |modulus| value.rem_euclid(modulus));
-        match self.number {
-            Some(NumberKind::Int64) => integer(wrapped, cell),
-            Some(NumberKind::Int32) if i32::try_from(wrapped).is_ok() => integer(wrapped, cell),
-            Some(NumberKind::Float) => float(wrapped as f32, cell),
-            Some(NumberKind::Double) => double(wrapped as f64, cell),
-            _ => {
-                self.integer(value, cell);
-                CellKind::Text
-            }
-        }
+        let Some(packed) = self.pack_integer(value) else {
+            self.integer(value, cell);
+            return CellKind::Text;
+        };
+        packed.write(cell)
     }
 
     /// Appends an `f32` as the number that features take it for, or else as text.
     #[inline]
     pub(crate) fn float_cell(&self, value: f32, cell: &mut Vec<u8>) -> CellKind {
-        match self.number {
-            Some(NumberKind::Float) => float(value, cell),
-            Some(NumberKind::Double) => double(f64::from(value), cell),
-            _ => {
-                self.float(value, cell);
-                CellKind::Text
-            }
-        }
+        let Some(packed) = self.pack_float(value) else {
+            self.float(value, cell);
+            return CellKind::Text;
+        };
+        packed.write(cell)
     }
 
     /// Appends an `f64` as the number that features take it for, or else as text.
     #[inline]
     pub(crate) fn double_cell(&self, value: f64, cell: &mut Vec<u8>) -> CellKind {
-        match (self.number, narrowed(value)) {
-            (Some(NumberKind::Float), Some(narrow)) => float(narrow, cell),
-            (Some(NumberKind::Double), _) => double(value, cell),
-            _ => {
-                self.double(value, cell);
-                CellKind::Text
-            }
-        }
+        let Some(packed) = self.pack_double(value) else {
+            self.double(value, cell);
+            return CellKind::Text;
+        };
+        packed.write(cell)
     }
 
     /// Appends a text as it is.
@@ -159,27 +179,6 @@ impl SourceField {
     pub(crate) fn double(&self, value: f64, text: &mut Vec<u8>) {
         text.extend_from_slice(without_decimals_of_whole_numbers(zmij::Buffer::new().format(value)).as_bytes());
     }
-}
-
-#[inline]
-fn integer(value: i64, cell: &mut Vec<u8>) -> CellKind {
-    cell.extend_from_slice(&value.to_le_bytes());
-    CellKind::Integer
-}
-
-/// There is one NaN in text.
-#[inline]
-fn float(value: f32, cell: &mut Vec<u8>) -> CellKind {
-    let value = if value.is_nan() { f32::NAN } else { value };
-    cell.extend_from_slice(&value.to_le_bytes());
-    CellKind::Float
-}
-
-#[inline]
-fn double(value: f64, cell: &mut Vec<u8>) -> CellKind {
-    let value = if value.is_nan() { f64::NAN } else { value };
-    cell.extend_from_slice(&value.to_le_bytes());
-    CellKind::Double
 }
 
 /// The `f32` nearest to the shortest text of an `f64`; `None` where that may not be the one nearest to the number itself.
@@ -463,8 +462,7 @@ mod tests {
     fn bits(kind: FieldType, cell_kind: CellKind, cell: &[u8]) -> Option<u64> {
         let eight = || u64::from_le_bytes(cell.try_into().expect("8 bytes"));
         match (cell_kind, kind) {
-            (CellKind::Integer | CellKind::Double, _) => Some(eight()),
-            (CellKind::Float, _) => Some(u64::from(u32::from_le_bytes(cell.try_into().expect("4 bytes")))),
+            (CellKind::Integer | CellKind::Float | CellKind::Double, _) => Some(eight()),
             (CellKind::Text, FieldType::Int32) => crate::number::parse_int32(cell).map(|value| i64::from(value).cast_unsigned()),
             (CellKind::Text, FieldType::Int64) => crate::number::parse_int64(cell).map(i64::cast_unsigned),
             (CellKind::Text, FieldType::Float) => crate::number::parse_float32(cell).map(|value| u64::from(value.to_bits())),

@@ -5,24 +5,27 @@
 //! [`Cells`] for the types.
 
 mod cells;
+mod dictionary;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::parquet::arrow::ProjectionMask;
-use ::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use ::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use ::parquet::errors::ParquetError;
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Fields};
 
 use self::cells::{Cells, is_supported};
+use self::dictionary::{Coded, coded_cells, with_dictionaries};
 use super::fields::SourceField;
 use super::files::InputFile;
 use super::record::{Record, RecordFile};
 use super::storage;
 use crate::error::{DataError, Rule};
-use crate::rows::cell::CellKind;
-use crate::rows::record::encode;
+use crate::rows::cell::Tag;
+use crate::rows::record::{Heads, encode_texts};
 
 /// What a Parquet file begins with.
 pub(crate) const MAGIC: [u8; 4] = *b"PAR1";
@@ -36,6 +39,12 @@ pub(crate) struct ParquetFile {
     fields: Arc<[SourceField]>,
     /// The current rows; `None` for fields that are not read or not there.
     columns: Vec<Option<Cells>>,
+    /// The dictionary that each column had last.
+    dictionaries: Vec<Option<Coded>>,
+    /// The numbers of the current rows.
+    heads: Heads,
+    /// The columns that are not in `heads`.
+    texts: Vec<usize>,
     rows: usize,
     taken: usize,
     /// Rows handed out.
@@ -52,7 +61,12 @@ impl ParquetFile {
         let source = storage::open(path).map_err(|error| DataError::file(path, Rule::Unreadable(error.to_string())))?;
         // Without the writer's own schema, a type is what Parquet says it is: text is text, and not a dictionary or a view of it.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let builder = caught(|| ParquetRecordBatchReaderBuilder::try_new_with_options(source, options));
+        let builder = caught(|| {
+            let plain = ArrowReaderMetadata::load(&source, options)?;
+            let schema = Arc::new(with_dictionaries(plain.schema(), plain.metadata()));
+            let coded = ArrowReaderMetadata::try_new(Arc::clone(plain.metadata()), ArrowReaderOptions::new().with_schema(schema))?;
+            Ok::<_, ParquetError>(ParquetRecordBatchReaderBuilder::new_with_metadata(source, coded))
+        });
         let builder = builder.map_err(|problem| damaged(path, problem))?;
         let leaves = leaves_of_fields(builder.schema().fields(), fields).map_err(|rule| DataError::file(path, rule))?;
         let mask = ProjectionMask::leaves(builder.parquet_schema(), leaves);
@@ -64,6 +78,9 @@ impl ParquetFile {
             reader,
             fields: Arc::clone(fields),
             columns: Vec::new(),
+            dictionaries: vec![None; fields.len()],
+            heads: Heads::default(),
+            texts: Vec::new(),
             rows: 0,
             taken: 0,
             number: 0,
@@ -80,13 +97,25 @@ impl ParquetFile {
             Ok(None) => return Ok(false),
             Err(problem) => return Err(DataError { row: self.number + 1, ..damaged(&self.path, problem) }),
         };
-        self.columns = self.fields.iter().map(|field| field.is_read().then(|| column(&batch, &field.name)).flatten()).collect();
+        let read = self.fields.iter().zip(&mut self.dictionaries);
+        self.columns = read.map(|(field, last)| field.is_read().then(|| column(&batch, &field.name, last)).flatten()).collect();
         (self.rows, self.taken) = (batch.num_rows(), 0);
+        self.fill_heads();
         let (bytes, rows) = self.rest;
         let share = (u128::from(bytes) * self.rows as u128 / u128::from(rows.max(1))) as u64;
         self.rest = (bytes.saturating_sub(share), rows.saturating_sub(self.rows as u64));
         self.progress.fetch_add(share, Ordering::Relaxed);
         Ok(true)
+    }
+
+    fn fill_heads(&mut self) {
+        self.heads.clear(self.fields.len(), self.rows);
+        self.texts.clear();
+        for (at, (cells, field)) in self.columns.iter().zip(&*self.fields).enumerate() {
+            if cells.as_ref().is_some_and(|cells| !cells.fill(at, field, &mut self.heads)) {
+                self.texts.push(at);
+            }
+        }
     }
 }
 
@@ -98,9 +127,9 @@ impl RecordFile for ParquetFile {
             }
         }
         let (row, columns, fields) = (self.taken, &self.columns, &self.fields);
-        let outcome = encode(&mut self.record, fields.len(), |at, text| match &columns[at] {
+        let outcome = encode_texts(&mut self.record, &self.heads, row, &self.texts, |at, text| match &columns[at] {
             Some(cells) => cells.write(row, &fields[at], text),
-            None => Ok(CellKind::Text),
+            None => Ok(Tag::default()),
         });
         self.taken += 1;
         self.number += 1;
@@ -178,12 +207,16 @@ fn leaf_count(kind: &DataType) -> usize {
     }
 }
 
-/// A field's column in rows of the columns that are read.
-fn column(batch: &RecordBatch, name: &str) -> Option<Cells> {
+/// A field's column in rows of the columns that are read; `last` is the dictionary that it had before.
+fn column(batch: &RecordBatch, name: &str, last: &mut Option<Coded>) -> Option<Cells> {
     let schema = batch.schema();
     let place = locate(schema.fields(), name)?;
     let (first, rest) = place.split_first()?;
-    within(batch.column(*first), rest)
+    let array = batch.column(*first);
+    if rest.is_empty() && matches!(array.data_type(), DataType::Dictionary(_, _)) {
+        return coded_cells(array, last);
+    }
+    within(array, rest)
 }
 
 fn within(array: &ArrayRef, place: &[usize]) -> Option<Cells> {

@@ -104,7 +104,7 @@ impl Op for MatMul {
         let (x, w) = (inputs[0], inputs[1]);
         let other = if self.weights == Orientation::Plain { MatMul::TRANSPOSED } else { MatMul::PLAIN };
         let dx = if backward.wants(x) { Some(backward.add(other, &[upstream, w])?) } else { None };
-        let gradient = WeightGradient { precision: Precision::F32 };
+        let gradient = WeightGradient { precision: Precision::F32, way: Way::Blocks };
         let dw = match (backward.wants(w), self.weights) {
             (false, _) => None,
             (true, Orientation::Plain) => Some(backward.add(gradient, &[x, upstream])?),
@@ -264,9 +264,30 @@ impl Op for ColumnProduct {
 pub struct WeightGradient {
     /// How the factors are represented.
     pub precision: Precision,
+    /// How it is computed.
+    pub way: Way,
 }
 
-/// Output elements of a block of panels or of a weight gradient: small enough that a few threads share a layer evenly.
+/// How a weight gradient is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// In blocks of the output, each from all rows.
+    Blocks,
+    /// In blocks of rows while these are in cache, each a summand of the whole output.
+    Rows,
+}
+
+/// Largest output of which many summands cost little.
+const SMALL_OUTPUT: usize = 1 << 14;
+
+impl Way {
+    /// The better one for an output of `elements`, by whether the factors lie along an axis: they have many rows then.
+    pub(crate) fn best(elements: usize, along_axis: bool) -> Way {
+        if along_axis && elements <= SMALL_OUTPUT { Way::Rows } else { Way::Blocks }
+    }
+}
+
+/// Output elements of a block of panels: small enough that a few threads share a layer evenly.
 const BLOCK_ELEMENTS: usize = 1 << 14;
 
 /// A block of columns of a weight gradient reads all of `x`, one of rows packs all of `dy`. What is at most so wide stays in a
@@ -274,15 +295,18 @@ const BLOCK_ELEMENTS: usize = 1 << 14;
 const NARROW: usize = 4 * PANEL;
 /// Columns of a block for which a wider `x` is gone through.
 const WIDE_BLOCK: usize = 4 * PANEL;
+/// Columns of a block for which a narrow `x` is gone through, and rows for which `dy` is packed.
+const NARROW_BLOCK: usize = 2 * PANEL;
 
-/// How a weight gradient `[k, n]` is cut.
+/// How a weight gradient `[k, n]` is cut: often enough that no thread waits long for another.
 fn cut(k: usize, n: usize) -> Blocks {
-    let least = (k * n / BLOCK_ELEMENTS).max(1);
-    if n <= NARROW {
-        return Blocks { cut: Cut::Rows, unit: PANEL, count: least.min(k.div_ceil(PANEL)) };
+    let blocks = |cut, extent: usize, each: usize| Blocks { cut, unit: PANEL, count: extent.div_ceil(each) };
+    match (k, n) {
+        (..=NARROW_BLOCK, ..=NARROW) => blocks(Cut::Rows, k, PANEL),
+        (_, ..=NARROW) => blocks(Cut::Rows, k, NARROW_BLOCK),
+        (..=NARROW, _) => blocks(Cut::Columns, n, NARROW_BLOCK),
+        _ => blocks(Cut::Columns, n, WIDE_BLOCK),
     }
-    let columns = if k <= NARROW { PANEL } else { WIDE_BLOCK };
-    Blocks { cut: Cut::Columns, unit: PANEL, count: least.min(n.div_ceil(columns)) }
 }
 
 impl Op for WeightGradient {
@@ -302,12 +326,23 @@ impl Op for WeightGradient {
     }
 
     fn execution(&self) -> Execution {
-        Execution::Blocks
+        match self.way {
+            Way::Blocks => Execution::Blocks,
+            Way::Rows => Execution::Reduce,
+        }
+    }
+
+    fn partial_width(&self, inputs: &[&Shape]) -> usize {
+        inputs[0].width() * inputs[1].width()
+    }
+
+    fn partial(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: &mut [f32]) {
+        let output = MatMut::new(output, inputs[0].cols(), inputs[1].cols());
+        gemm::weight_gradient(output, inputs[0], inputs[1], self.precision);
     }
 
     fn blocks(&self, output: &Shape) -> Blocks {
-        let cut = cut(output.dims[0], output.dims[1]);
-        Blocks { count: cut.count.max(1), ..cut }
+        cut(output.dims[0], output.dims[1])
     }
 
     fn block(&self, inputs: &[MatRef<'_>], range: Range<usize>, output: MatMut<'_>) {

@@ -108,6 +108,40 @@ multiversion! {
     }
 }
 
+multiversion! {
+    /// `out = dy * slope` with the slope `y * (1 - y)` of the logistic function, from its value `y`.
+    pub fn sigmoid_gradient(out: &mut [f32], y: &[f32], dy: &[f32]) {
+        for ((o, y), dy) in out.iter_mut().zip(y).zip(dy) {
+            *o = dy * (y * (1.0 - y));
+        }
+    }
+}
+
+multiversion! {
+    /// `out = dy * slope` with the slope `1 - y²` of the hyperbolic tangent, from its value `y`.
+    pub fn tanh_gradient(out: &mut [f32], y: &[f32], dy: &[f32]) {
+        for ((o, y), dy) in out.iter_mut().zip(y).zip(dy) {
+            *o = dy * (1.0 - y * y);
+        }
+    }
+}
+
+/// The slope of `x · sigmoid(x)`.
+#[inline(always)]
+pub fn swish_slope(x: f32) -> f32 {
+    let s = sigmoid(x);
+    s * (1.0 + x * (1.0 - s))
+}
+
+multiversion! {
+    /// `out = dy * slope` with the slope of `x * sigmoid(x)`, see [`swish_slope`].
+    pub fn swish_gradient(out: &mut [f32], x: &[f32], dy: &[f32]) {
+        for ((o, x), dy) in out.iter_mut().zip(x).zip(dy) {
+            *o = dy * swish_slope(*x);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +206,20 @@ mod tests {
         check(sigmoid_all, sigmoid);
         check(tanh_all, tanh);
         check(swish_all, |x| x * sigmoid(x));
+        let mut check = |all: fn(&mut [f32], &[f32], &[f32]), slope: fn(f32) -> f32| {
+            let dy: Vec<f32> = x.iter().rev().copied().collect();
+            for length in [0, 1, 15, 17, x.len()] {
+                all(&mut y[..length], &x[..length], &dy[..length]);
+                let same = |((y, x), dy): ((&f32, &f32), &f32)| {
+                    let expected = dy * slope(*x);
+                    y.to_bits() == expected.to_bits() || y.is_nan() && expected.is_nan()
+                };
+                assert!(y[..length].iter().zip(&x).zip(&dy).all(same));
+            }
+        };
+        check(sigmoid_gradient, |y| y * (1.0 - y));
+        check(tanh_gradient, |y| 1.0 - y * y);
+        check(swish_gradient, swish_slope);
         let mut z = x.clone();
         exp_of_difference(&mut z, 2.5);
         assert!(z.iter().zip(&x).all(|(z, x)| z.to_bits() == exp(x - 2.5).to_bits() || x.is_nan()));

@@ -2,7 +2,10 @@
 
 mod exponential;
 
-pub use exponential::{exp, exp_all, exp_of_difference, sigmoid, sigmoid_all, swish_all, tanh, tanh_all};
+pub use exponential::{
+    exp, exp_all, exp_of_difference, sigmoid, sigmoid_all, sigmoid_gradient, swish_all, swish_gradient, swish_slope, tanh, tanh_all,
+    tanh_gradient,
+};
 
 use crate::dispatch::multiversion;
 

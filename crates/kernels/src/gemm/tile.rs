@@ -3,6 +3,8 @@
 //! Every output element is one chain of multiply-adds over a piece of the inner dimension, in ascending order, whatever the tile:
 //! its bits do not depend on the instruction set's width or on the rows computed with it.
 
+use std::mem::MaybeUninit;
+
 use super::lanes::Lanes;
 use super::{DEPTH, PANEL};
 use crate::view::{LINE, prefetch};
@@ -155,7 +157,7 @@ pub(super) unsafe fn multiply<L: Lanes>(extent: Extent, left: Left, right: Right
                 let next = right.data.wrapping_add(right.panel);
                 let part = Extent { rows: extent.rows, cols, depth, before: 0 };
                 let ahead = |strip: usize, _: usize| Ahead::of_panel(next, depth, strip);
-                strips::<L>(part, left, right, target, ahead);
+                strips::<L>(part, left, right, target, None, ahead);
             }
             if last {
                 break;
@@ -182,13 +184,27 @@ pub(super) unsafe fn multiply_transposed<L: Lanes>(extent: Extent, left: Left, r
         let next = (strip / strips + 1) * LINE;
         Ahead { data: left.data.wrapping_add(next + first * left.step), step: left.step }
     };
+    // The lines of a strip lie far apart, often so that they displace each other from the first-level cache; side by side they stay.
+    let mut gathered = Gathered::uninit();
+    let gathered = (extent.cols > PANEL).then(|| gathered.as_mut_ptr().cast());
     // SAFETY: the caller's promises.
-    unsafe { strips::<L>(extent, left, right, target, ahead) }
+    unsafe { strips::<L>(extent, left, right, target, gathered, ahead) }
 }
 
-/// All strips of rows. `ahead` says what to bring in while a tile of a strip is computed.
+/// Room for a strip of the largest tile of any instruction set.
+type Gathered = MaybeUninit<[f32; DEPTH * 8]>;
+
+/// All strips of rows, each brought together first if there is room for it. `ahead` says what to bring in while a tile of a strip is
+/// computed.
 #[inline(always)]
-unsafe fn strips<L: Lanes>(extent: Extent, left: Left, right: Right, target: Target, ahead: impl Fn(usize, usize) -> Ahead) {
+unsafe fn strips<L: Lanes>(
+    extent: Extent,
+    left: Left,
+    right: Right,
+    target: Target,
+    gathered: Option<*mut f32>,
+    ahead: impl Fn(usize, usize) -> Ahead,
+) {
     let mut row = 0;
     while row < extent.rows {
         let rows = (extent.rows - row).min(L::ROWS);
@@ -199,18 +215,32 @@ unsafe fn strips<L: Lanes>(extent: Extent, left: Left, right: Right, target: Tar
             let part = Extent { rows, ..extent };
             let ahead = |tile| ahead(row / L::ROWS, tile);
             match rows {
-                1 => strip::<L, 1>(part, left, right, target, ahead),
-                2 => strip::<L, 2>(part, left, right, target, ahead),
-                3 => strip::<L, 3>(part, left, right, target, ahead),
-                4 => strip::<L, 4>(part, left, right, target, ahead),
-                5 => strip::<L, 5>(part, left, right, target, ahead),
-                6 => strip::<L, 6>(part, left, right, target, ahead),
-                7 => strip::<L, 7>(part, left, right, target, ahead),
-                _ => strip::<L, 8>(part, left, right, target, ahead),
+                1 => strip::<L, 1>(part, gather::<1>(left, part.depth, gathered), right, target, ahead),
+                2 => strip::<L, 2>(part, gather::<2>(left, part.depth, gathered), right, target, ahead),
+                3 => strip::<L, 3>(part, gather::<3>(left, part.depth, gathered), right, target, ahead),
+                4 => strip::<L, 4>(part, gather::<4>(left, part.depth, gathered), right, target, ahead),
+                5 => strip::<L, 5>(part, gather::<5>(left, part.depth, gathered), right, target, ahead),
+                6 => strip::<L, 6>(part, gather::<6>(left, part.depth, gathered), right, target, ahead),
+                7 => strip::<L, 7>(part, gather::<7>(left, part.depth, gathered), right, target, ahead),
+                _ => strip::<L, 8>(part, gather::<8>(left, part.depth, gathered), right, target, ahead),
             }
         }
         row += rows;
     }
+}
+
+/// The strip of `R` rows in `room`, step after step, or where it is.
+///
+/// # Safety
+/// The strip's rows are neighbours if there is room, for at least `depth` steps.
+#[inline(always)]
+unsafe fn gather<const R: usize>(left: Left, depth: usize, room: Option<*mut f32>) -> Left {
+    let Some(room) = room else { return left };
+    for p in 0..depth {
+        // SAFETY: the caller's promises.
+        unsafe { room.add(p * R).cast::<[f32; R]>().write(left.data.add(p * left.step).cast::<[f32; R]>().read()) };
+    }
+    Left { data: room, row: 1, step: R }
 }
 
 /// The columns of a strip of `R` rows, as wide a tile at a time as registers allow.

@@ -140,9 +140,11 @@ impl Arena {
             partial: self.partial.bases(),
             outside,
             extent,
+            shares: shares(&tiles, useful),
             tiles,
             kernels,
-            counters: self.program.phases.iter().map(|_| Counters::default()).collect(),
+            taken_tiles: (0..self.program.phases.len() * useful).map(|_| AtomicUsize::new(0)).collect(),
+            taken_blocks: self.program.phases.iter().map(|_| AtomicUsize::new(0)).collect(),
             in_stages,
             threads: useful,
             first_phase: if part == Part::Whole { 0 } else { self.program.prologue },
@@ -173,30 +175,35 @@ struct Shared<'a> {
     extent: Extent<'a>,
     /// First rows of the tiles, and the end.
     tiles: Vec<usize>,
+    /// First tiles of the threads' shares, and the end. In every phase a thread begins with its share, whose rows its own cache has.
+    shares: Vec<usize>,
     kernels: &'a dyn Kernels,
-    counters: Vec<Counters>,
+    /// For each phase, and each share in it, how many tiles have been taken.
+    taken_tiles: Vec<AtomicUsize>,
+    /// For each phase how many blocks have been taken.
+    taken_blocks: Vec<AtomicUsize>,
     /// Whether phases with stages run in stages.
     in_stages: bool,
     threads: usize,
     first_phase: usize,
 }
 
-/// The next tile and the next block of a phase that nobody has taken.
-#[derive(Default)]
-struct Counters {
-    tile: AtomicUsize,
-    block: AtomicUsize,
+/// Cuts tiles into shares of about as many rows: the first tiles of each, and the end.
+fn shares(tiles: &[usize], threads: usize) -> Vec<usize> {
+    let (count, rows) = (tiles.len() - 1, tiles.last().copied().unwrap_or(0));
+    let first = |share: usize| tiles[..count].partition_point(|start| start * threads < rows * share);
+    (0..threads).map(first).chain([count]).collect()
 }
 
 type Inputs<'a> = SmallVec<[MatRef<'a>; 6]>;
 
 impl Shared<'_> {
     fn work(&self, barrier: &Barrier, thread: usize) {
-        for (number, (phase, counters)) in self.program.phases.iter().zip(&self.counters).enumerate().skip(self.first_phase) {
+        for (number, phase) in self.program.phases.iter().enumerate().skip(self.first_phase) {
             if self.in_stages && !phase.rows.is_empty() {
                 self.stages(number, barrier, thread);
             } else if !phase.rows.is_empty() {
-                while let Some(tile) = take(&counters.tile, self.tiles.len() - 1) {
+                while let Some(tile) = self.take_tile(number, thread) {
                     phase.rows.iter().for_each(|step| self.row_step(step, &self.tile(tile)));
                 }
             }
@@ -206,7 +213,7 @@ impl Shared<'_> {
             }
             if !phase.blocks.is_empty() {
                 let blocks = phase.blocks.iter().map(|step| step.blocks.count).sum();
-                while let Some(block) = take(&counters.block, blocks) {
+                while let Some(block) = take(&self.taken_blocks[number], blocks) {
                     self.block_step(phase, block);
                 }
                 if !is_last {
@@ -214,6 +221,15 @@ impl Shared<'_> {
                 }
             }
         }
+    }
+
+    /// A tile of a phase that nobody has taken: of the thread's own share, or else of another one.
+    fn take_tile(&self, phase: usize, thread: usize) -> Option<usize> {
+        (0..self.threads).find_map(|other| {
+            let share = (thread + other) % self.threads;
+            let (first, end) = (self.shares[share], self.shares[share + 1]);
+            take(&self.taken_tiles[phase * self.threads + share], end - first).map(|tile| first + tile)
+        })
     }
 
     /// The row steps of a phase with few rows.

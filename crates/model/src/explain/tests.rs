@@ -81,7 +81,8 @@ impl Case {
     }
 
     fn explain(&self, steps: usize) -> Explanation {
-        let explainer = Explainer::new(&self.pipeline, &self.features, Arc::clone(&self.parameters), Arc::clone(&self.pool));
+        let explainer =
+            Explainer::new(&self.pipeline, &self.features, Arc::clone(&self.parameters), Arc::default(), Arc::clone(&self.pool));
         explainer.expect("it can be explained").explain(&self.batch, steps)
     }
 

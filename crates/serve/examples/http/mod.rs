@@ -1,10 +1,28 @@
-//! Answers over HTTP/1.1, as the clients of this folder read them.
+//! HTTP/1.1 as the clients of this folder speak it.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+
+/// A connection on which nothing is waited for longer than a minute.
+pub(crate) fn connect(address: impl ToSocketAddrs) -> Result<TcpStream, Failure> {
+    const PATIENCE: Option<Duration> = Some(Duration::from_secs(60));
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(PATIENCE)?;
+    stream.set_write_timeout(PATIENCE)?;
+    Ok(stream)
+}
+
+/// A whole request.
+pub(crate) fn post(path: &str, content_type: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: rankmill\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n");
+    [head.as_bytes(), body].concat()
+}
 
 /// The head and the body of an answer.
 pub(crate) fn answer(stream: &mut BufReader<TcpStream>) -> Result<(String, Vec<u8>), Failure> {

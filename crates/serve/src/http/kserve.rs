@@ -16,6 +16,7 @@ use super::body::{Target, content_type, read};
 use super::{json, of_version};
 use crate::app::App;
 use crate::error::{ErrorKind, ServeError};
+use crate::explanation::{self, Answer};
 use crate::metrics::Stage;
 use crate::registry::Version;
 use crate::tensors::{self, Datatype, Tensor};
@@ -184,9 +185,11 @@ pub(super) async fn infer(State(app): State<Arc<App>>, target: Target, headers: 
     let parse = || {
         let request: InferRequest = serde_json::from_slice(head).map_err(|error| crate::rows::json::not_json(&error))?;
         let InferRequest { id, parameters, inputs, outputs } = request;
-        places = wanted(&choice.version, parameters.as_ref(), outputs)?;
+        let explain = parameters.as_ref().and_then(|all| all.get(explanation::PARAMETER));
+        let answer = Answer::of_parameter(explain.map(Value::as_bool))?;
+        places = wanted(&choice.version, answer, parameters.as_ref(), outputs.unwrap_or_default())?;
         request_id = id;
-        tensors::rows(&choice.version.schema, &app.limits, &into_tensors(inputs, binary)?)
+        Ok((tensors::rows(&choice.version.schema, &app.limits, &into_tensors(inputs, binary)?)?, answer))
     };
     let scores = app.score(&choice, parse).await?;
     let response = app.timed(Stage::Encode, || respond(&choice.version, request_id.as_deref(), &places, &scores));
@@ -229,30 +232,16 @@ fn into_tensors(inputs: Vec<InferInput>, mut binary: &[u8]) -> Result<Vec<Tensor
 /// The outputs that are asked for, and whether as binary data.
 fn wanted(
     version: &Version,
+    answer: Answer,
     parameters: Option<&Parameters>,
-    requested: Option<Vec<RequestedOutput>>,
+    requested: Vec<RequestedOutput>,
 ) -> Result<Vec<(usize, bool)>, ServeError> {
     let flag = |parameters: Option<&Parameters>, name: &str| parameters.and_then(|all| all.get(name)).and_then(Value::as_bool);
     let all_binary = flag(parameters, "binary_data_output").unwrap_or(false);
-    let outputs = &version.schema.outputs;
-    let requested = match requested {
-        Some(requested) if !requested.is_empty() => requested,
-        _ => return Ok((0..outputs.len()).map(|place| (place, all_binary)).collect()),
-    };
-    let find = |output: RequestedOutput| {
-        let place = output_place(version, &output.name)?;
-        Ok((place, flag(output.parameters.as_ref(), "binary_data").unwrap_or(all_binary)))
-    };
-    requested.into_iter().map(find).collect()
-}
-
-/// The place of an output.
-pub(crate) fn output_place(version: &Version, name: &str) -> Result<usize, ServeError> {
-    let outputs = &version.schema.outputs;
-    outputs.iter().position(|output| output.name == name).ok_or_else(|| {
-        let known = outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>().join(", ");
-        ServeError::invalid(format!("there is no output `{}`; the model has {known}", rankmill_data::shown(name.as_bytes())))
-    })
+    let places = answer.places(version, requested.iter().map(|output| output.name.as_str()))?;
+    let own = requested.iter().map(|output| flag(output.parameters.as_ref(), "binary_data"));
+    let is_binary = own.chain(std::iter::repeat(None)).map(|own| own.unwrap_or(all_binary));
+    Ok(places.into_iter().zip(is_binary).collect())
 }
 
 fn respond(version: &Version, id: Option<&str>, wanted: &[(usize, bool)], scores: &[OutputValues]) -> Response {

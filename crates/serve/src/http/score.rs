@@ -1,6 +1,5 @@
 //! `POST /score`: rows in the simplest forms there are, scores in the same form.
 
-use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -10,16 +9,17 @@ use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::Response;
 use bytes::Bytes;
 use rankmill_model::OutputValues;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use super::body::{Target, content_type, read};
 use super::of_version;
 use crate::app::App;
 use crate::error::{ErrorKind, ServeError};
+use crate::explanation::Answer;
 use crate::metrics::Stage;
 use crate::registry::Version;
-use crate::rows::json::{ContextSeed, JsonRows, RowsSeed};
-use crate::rows::{arrow, csv};
+use crate::rows::json::JsonRows;
+use crate::rows::request::{self, Keys};
+use crate::rows::{arrow, csv as csv_rows};
 
 /// Values of all rows as a JSON object, for bodies that have no place for them.
 static CONTEXT: HeaderName = HeaderName::from_static("rankmill-context");
@@ -62,9 +62,9 @@ impl Form {
     /// Adds the rows of a body to `rows`, which has a context or is empty.
     fn read(self, rows: &mut JsonRows<'_>, body: Bytes) -> Result<(), ServeError> {
         match self {
-            Form::Json => read_json(rows, &body),
+            Form::Json => request::read(rows, Keys::Score, &body).map(drop),
             Form::JsonLines => rows.read_lines(&body),
-            Form::Csv => csv::read(rows, &body),
+            Form::Csv => csv_rows::read(rows, &body),
             Form::Arrow => arrow::read(rows, body),
         }
     }
@@ -80,6 +80,8 @@ impl Form {
 pub(super) async fn score(State(app): State<Arc<App>>, target: Target, headers: HeaderMap, body: Body) -> Result<Response, ServeError> {
     let choice = app.registry.choose(target.model(), target.wanted())?;
     let form = Form::of(&headers)?;
+    let answer = Answer::of_header(&headers)?;
+    answer.outputs(&choice.version).map(drop)?;
     let body = read(body, &headers, &app.limits).await?;
     let version = &choice.version;
     let parse = || {
@@ -88,49 +90,11 @@ pub(super) async fn score(State(app): State<Arc<App>>, target: Target, headers: 
             rows.read_context(context.as_bytes(), "the header Rankmill-Context")?;
         }
         form.read(&mut rows, body)?;
-        Ok(rows.finish())
+        Ok((rows.finish(), answer))
     };
     let scores = app.score(&choice, parse).await?;
     let body = app.timed(Stage::Encode, || form.write(version, &scores))?;
     Ok(of_version(version, ([(header::CONTENT_TYPE, form.content_type())], body)))
-}
-
-/// `{"context": {...}, "rows": [...]}`.
-fn read_json(rows: &mut JsonRows<'_>, body: &[u8]) -> Result<(), ServeError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let read = RequestSeed(rows).deserialize(&mut deserializer).and_then(|()| deserializer.end());
-    read.map_err(|error| rows.explain(&error, "the body"))
-}
-
-struct RequestSeed<'a, 'b>(&'a mut JsonRows<'b>);
-
-impl<'de> DeserializeSeed<'de> for RequestSeed<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for RequestSeed<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with `rows` and, if some values are those of all rows, `context`")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        let (mut has_rows, mut has_context) = (false, false);
-        while let Some(key) = entries.next_key::<String>()? {
-            match key.as_str() {
-                "rows" if !std::mem::replace(&mut has_rows, true) => entries.next_value_seed(RowsSeed(self.0))?,
-                "context" if !std::mem::replace(&mut has_context, true) => entries.next_value_seed(ContextSeed(self.0))?,
-                "rows" | "context" => return Err(A::Error::custom(format!("`{key}` is there twice"))),
-                other => return Err(A::Error::unknown_field(&rankmill_data::shown(other.as_bytes()), &["context", "rows"])),
-            }
-        }
-        if has_rows { Ok(()) } else { Err(A::Error::missing_field("rows")) }
-    }
 }
 
 fn write_text(form: Form, version: &Version, scores: &[OutputValues]) -> std::io::Result<Vec<u8>> {
@@ -138,8 +102,9 @@ fn write_text(form: Form, version: &Version, scores: &[OutputValues]) -> std::io
     let mut body = Vec::with_capacity(64 * rows + 128);
     match form {
         Form::Csv => {
-            let names: Vec<String> = scores.iter().flat_map(column_names).collect();
-            writeln!(body, "{}", names.join(","))?;
+            let mut header = csv::Writer::from_writer(&mut body);
+            header.write_record(scores.iter().flat_map(column_names))?;
+            header.flush()?;
         }
         Form::Json => {
             let name = serde_json::to_string(&version.model)?;
@@ -180,10 +145,18 @@ fn column_names(output: &OutputValues) -> Vec<String> {
 /// The scores of a row, by name.
 pub(super) fn write_object(body: &mut Vec<u8>, scores: &[OutputValues], row: usize) -> std::io::Result<()> {
     for (i, output) in scores.iter().enumerate() {
-        write!(body, "{}\"{}\":", if i == 0 { "{" } else { "," }, output.name)?;
+        body.push(if i == 0 { b'{' } else { b',' });
+        write_name(body, output)?;
         write_values(body, output, row)?;
     }
     body.push(b'}');
+    Ok(())
+}
+
+/// The key of an output. Its name may have any characters that a feature's name in the config has.
+pub(super) fn write_name(body: &mut Vec<u8>, output: &OutputValues) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *body, &output.name)?;
+    body.push(b':');
     Ok(())
 }
 

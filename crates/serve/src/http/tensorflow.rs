@@ -2,7 +2,6 @@
 //! `context`, which TensorFlow Serving has for `:classify`, gives values for all instances.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -13,18 +12,19 @@ use axum::response::{IntoResponse, Response};
 use rankmill_data::FieldRows;
 use rankmill_model::OutputValues;
 use serde::Serialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Value, json};
 
 use super::body::read;
 use super::of_version;
-use super::score::{write_object, write_values};
+use super::score::{write_name, write_object, write_values};
 use crate::app::App;
 use crate::error::{ErrorKind, ServeError};
+use crate::explanation::Answer;
 use crate::limits::Limits;
 use crate::metrics::Stage;
 use crate::registry::{Model, Version, Wanted};
-use crate::rows::json::{ContextSeed, JsonRows, RowsSeed};
+use crate::rows::json::JsonRows;
+use crate::rows::request::{self, Keys};
 use crate::schema::Schema;
 use crate::tensors::{self, Tensor};
 use crate::texts::Texts;
@@ -152,12 +152,14 @@ async fn predict(app: &App, path: &str, headers: &HeaderMap, body: Body) -> Resu
         _ => return Err(ServeError::new(ErrorKind::NotFound, "the path has no verb of TensorFlow Serving's; `:predict` is one")),
     }
     let choice = app.registry.choose(Some(target.model), target.wanted)?;
+    let answer = Answer::of_header(headers)?;
+    answer.outputs(&choice.version).map(drop)?;
     let body = read(body, headers, &app.limits).await?;
     let mut form = Form::Rows;
     let parse = || {
         let (rows, found) = read_request(&choice.version.schema, &app.limits, &body)?;
         form = found;
-        Ok(rows)
+        Ok((rows, answer))
     };
     let scores = app.score(&choice, parse).await?;
     let body = app.timed(Stage::Encode, || write(form, &scores));
@@ -171,22 +173,12 @@ enum Form {
     Columns,
 }
 
-/// What is read of a request.
-struct Reading<'a> {
-    rows: JsonRows<'a>,
-    has_instances: bool,
-    has_context: bool,
-    columns: Option<BTreeMap<String, Texts>>,
-}
-
 fn read_request(schema: &Schema, limits: &Limits, body: &[u8]) -> Result<(FieldRows, Form), ServeError> {
-    let mut reading = Reading { rows: JsonRows::new(schema, limits), has_instances: false, has_context: false, columns: None };
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let read = RequestSeed(&mut reading).deserialize(&mut deserializer).and_then(|()| deserializer.end());
-    read.map_err(|error| reading.rows.explain(&error, "the body"))?;
-    match (reading.columns, reading.has_instances) {
-        (None, true) => Ok((reading.rows.finish(), Form::Rows)),
-        (Some(_), false) if reading.has_context => {
+    let mut rows = JsonRows::new(schema, limits);
+    let found = request::read(&mut rows, Keys::TensorFlow, body)?;
+    match (found.columns, found.rows) {
+        (None, true) => Ok((rows.finish(), Form::Rows)),
+        (Some(_), false) if found.context => {
             Err(ServeError::invalid("`context` goes with `instances`; in `inputs` an input of one row is that of all rows"))
         }
         (Some(columns), false) => {
@@ -216,52 +208,6 @@ fn column(schema: &Schema, name: String, values: Texts) -> Result<Tensor, ServeE
     Ok(Tensor { name, shape, datatype: datatype.to_owned(), values })
 }
 
-struct RequestSeed<'a, 'b>(&'a mut Reading<'b>);
-
-impl<'de> DeserializeSeed<'de> for RequestSeed<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for RequestSeed<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with `instances` or `inputs`")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        let reading = self.0;
-        while let Some(key) = entries.next_key::<String>()? {
-            match key.as_str() {
-                "instances" if !std::mem::replace(&mut reading.has_instances, true) => {
-                    entries.next_value_seed(RowsSeed(&mut reading.rows))?;
-                }
-                "context" if !std::mem::replace(&mut reading.has_context, true) => {
-                    entries.next_value_seed(ContextSeed(&mut reading.rows))?;
-                }
-                "inputs" if reading.columns.is_none() => reading.columns = Some(entries.next_value()?),
-                "signature_name" => {
-                    let name: String = entries.next_value()?;
-                    if !matches!(name.as_str(), "" | "serving_default") {
-                        let name = rankmill_data::shown(name.as_bytes());
-                        return Err(A::Error::custom(format!("there is no signature `{name}`, only `serving_default`")));
-                    }
-                }
-                "instances" | "context" | "inputs" => return Err(A::Error::custom(format!("`{key}` is there twice"))),
-                other => {
-                    let known = &["context", "inputs", "instances", "signature_name"];
-                    return Err(A::Error::unknown_field(&rankmill_data::shown(other.as_bytes()), known));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 /// A single output has no name.
 fn write(form: Form, scores: &[OutputValues]) -> std::io::Result<Vec<u8>> {
     let rows = scores.first().map_or(0, |output| output.values.len() / output.width);
@@ -286,9 +232,8 @@ fn write(form: Form, scores: &[OutputValues]) -> std::io::Result<Vec<u8>> {
                 write_column(&mut body, only)?;
             } else {
                 for (i, output) in scores.iter().enumerate() {
-                    body.extend_from_slice(if i == 0 { b"{\"" } else { b",\"" });
-                    body.extend_from_slice(output.name.as_bytes());
-                    body.extend_from_slice(b"\":");
+                    body.push(if i == 0 { b'{' } else { b',' });
+                    write_name(&mut body, output)?;
                     write_column(&mut body, output)?;
                 }
                 body.push(b'}');

@@ -17,7 +17,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::models::{expected, rows, serve};
 
-async fn client(address: SocketAddr) -> GrpcInferenceServiceClient<Channel> {
+pub(crate) async fn client(address: SocketAddr) -> GrpcInferenceServiceClient<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
     GrpcInferenceServiceClient::new(endpoint.connect().await.expect("the server listens"))
 }
@@ -37,7 +37,7 @@ fn tensor(name: &str, datatype: &str, rows: usize, contents: Option<InferTensorC
 }
 
 /// A request with typed contents.
-fn typed(count: usize) -> ModelInferRequest {
+pub(crate) fn typed(count: usize) -> ModelInferRequest {
     let rows = rows(count);
     let users = rows.iter().map(|row| row[1].parse().expect("a number")).collect();
     let movies = rows.iter().map(|row| row[2].parse().expect("a number")).collect();

@@ -1,6 +1,7 @@
 //! The server over loopback.
 
 mod client;
+mod explain;
 mod grpc;
 mod kserve;
 mod models;

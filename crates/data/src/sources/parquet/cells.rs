@@ -17,13 +17,15 @@ use arrow_array::types::{
     UInt64Type,
 };
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int64Array, ListArray,
-    MapArray, StringArray, StructArray, UInt64Array,
+    Array, ArrayRef, BinaryArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int32Array, Int64Array,
+    ListArray, MapArray, StringArray, StructArray, UInt64Array,
 };
 use arrow_schema::DataType;
 
+use super::dictionary::{code, place};
 use crate::error::Rule;
-use crate::rows::cell::CellKind;
+use crate::rows::cell::{CellKind, Tag};
+use crate::rows::record::Heads;
 use crate::sources::{List, SourceField, entry};
 
 /// The cells of a column.
@@ -37,6 +39,12 @@ pub(super) enum Cells {
     Text(StringArray),
     Bytes(BinaryArray),
     FixedBytes(FixedSizeBinaryArray),
+    /// Texts or bytes by their places in a dictionary whose first entry has the code `first`, which is 0 if they have none.
+    Coded {
+        places: Int32Array,
+        entries: Box<Cells>,
+        first: u32,
+    },
     Lists(ListArray, Box<Cells>),
     Maps(MapArray, Box<Cells>, Box<Cells>),
     /// A member of a struct, which may be `null` as a whole.
@@ -54,6 +62,7 @@ pub(super) fn is_supported(kind: &DataType) -> bool {
             DataType::Struct(members) => members.iter().all(|member| is_value(member.data_type())),
             _ => false,
         },
+        DataType::Dictionary(_, value) => is_value(value),
         kind => is_value(kind),
     }
 }
@@ -96,16 +105,41 @@ impl Cells {
         })
     }
 
+    /// Makes a column of numbers at once; `false` if its cells have to be written one by one.
+    pub(super) fn fill(&self, column: usize, field: &SourceField, heads: &mut Heads) -> bool {
+        if field.number.is_none() {
+            return false;
+        }
+        match self {
+            Cells::Integers(values) if values.null_count() == 0 => {
+                heads.fill(column, values.values().iter().copied().map(Some), |value| field.pack_integer(value))
+            }
+            Cells::Integers(values) => heads.fill(column, values.iter(), |value| field.pack_integer(value)),
+            Cells::Floats(values) => heads.fill(column, values.iter(), |value| field.pack_float(value)),
+            Cells::Doubles(values) => heads.fill(column, values.iter(), |value| field.pack_double(value)),
+            _ => false,
+        }
+    }
+
     /// Appends the cell of a row's field.
     #[inline]
-    pub(super) fn write(&self, row: usize, field: &SourceField, cell: &mut Vec<u8>) -> Result<CellKind, Rule> {
-        match self {
-            Cells::Integers(values) if values.is_valid(row) => Ok(field.integer_cell(values.value(row), cell)),
-            Cells::Floats(values) if values.is_valid(row) => Ok(field.float_cell(values.value(row), cell)),
-            Cells::Doubles(values) if values.is_valid(row) => Ok(field.double_cell(values.value(row), cell)),
-            Cells::Within(members, cells) if members.is_valid(row) => cells.write(row, field, cell),
-            cells => cells.write_text(row, field, cell).map(|()| CellKind::Text),
-        }
+    pub(super) fn write(&self, row: usize, field: &SourceField, cell: &mut Vec<u8>) -> Result<Tag, Rule> {
+        let kind = match self {
+            Cells::Coded { places, entries, first } => {
+                let Some(place) = place(places, row) else { return Ok(Tag::default()) };
+                entries.write_value(place, field, cell)?;
+                return Ok(code(*first, place));
+            }
+            Cells::Integers(values) if values.is_valid(row) => field.integer_cell(values.value(row), cell),
+            Cells::Floats(values) if values.is_valid(row) => field.float_cell(values.value(row), cell),
+            Cells::Doubles(values) if values.is_valid(row) => field.double_cell(values.value(row), cell),
+            Cells::Within(members, cells) if members.is_valid(row) => return cells.write(row, field, cell),
+            cells => {
+                cells.write_text(row, field, cell)?;
+                CellKind::Text
+            }
+        };
+        Ok(Tag::of(kind))
     }
 
     /// Appends the text of a row's field.

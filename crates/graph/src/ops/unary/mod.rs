@@ -105,6 +105,16 @@ impl Unary {
         }
     }
 
+    /// The gradient of a row, from what [`Unary::slope`] reads.
+    fn fill_gradient(self, dx: &mut [f32], v: &[f32], dy: &[f32]) {
+        match self {
+            Unary::Sigmoid => elementwise::sigmoid_gradient(dx, v, dy),
+            Unary::Tanh => elementwise::tanh_gradient(dx, v, dy),
+            Unary::Swish => elementwise::swish_gradient(dx, v, dy),
+            _ => dx.iter_mut().zip(v).zip(dy).for_each(|((dx, v), dy)| *dx = dy * self.slope(*v)),
+        }
+    }
+
     /// Operations for each element.
     fn flops(self) -> f64 {
         match self {
@@ -200,13 +210,13 @@ impl Op for UnaryGradient {
         if inputs[0].matches(inputs[1]) { Ok(inputs[0].clone()) } else { Err("the shapes differ".to_owned()) }
     }
 
-    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, mut output: MatMut<'_>) {
+    fn forward(&self, _: &Context<'_>, inputs: &[MatRef<'_>], _: usize, output: MatMut<'_>) {
         if self.0 == Unary::Relu {
             return rows::relu_gradient(output, inputs[0], inputs[1]);
         }
+        let (inputs, mut output) = as_one_row(inputs, output);
         for i in 0..output.rows() {
-            let (v, dy) = (inputs[0].row(i), inputs[1].row(i));
-            output.row(i).iter_mut().zip(v).zip(dy).for_each(|((dx, v), dy)| *dx = dy * self.0.slope(*v));
+            self.0.fill_gradient(output.row(i), inputs[0].row(i), inputs[1].row(i));
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::f32::consts::{FRAC_2_SQRT_PI, SQRT_2};
 
-use rankmill_kernels::elementwise::{exp, sigmoid, softplus, tanh};
+use rankmill_kernels::elementwise::{exp, sigmoid, softplus, swish_slope, tanh};
 
 use super::Unary;
 
@@ -80,10 +80,7 @@ impl Unary {
             }
             // The density of the normal distribution is 1/√(2π)·exp(-x²/2).
             Unary::GeluErf => 0.5 * (1.0 + libm::erff(x / SQRT_2)) + x * (0.5 * GELU_SCALE) * exp(-0.5 * x * x),
-            Unary::Swish => {
-                let s = sigmoid(x);
-                s * (1.0 + x * (1.0 - s))
-            }
+            Unary::Swish => swish_slope(x),
             Unary::Mish => {
                 let t = tanh(softplus(x));
                 t + x * (1.0 - t * t) * sigmoid(x)
