@@ -9,7 +9,9 @@ use super::Renamed;
 use crate::proto::block::Layer;
 use crate::proto::input::Name;
 use crate::proto::keras_layer::Params;
-use crate::proto::{BackboneTower, Block, Dnn, EasyRecModel, FeatureGroupConfig, Input, InputLayer, KerasLayer, Lambda, Mlp, ModelParams};
+use crate::proto::{
+    BackboneTower, Block, Dnn, EasyRecModel, FeatureGroupConfig, Input, InputLayer, KerasLayer, Lambda, Mlp, ModelParams, WeightedGate,
+};
 
 /// A backbone, its head, and what is to be said of them.
 #[derive(Clone, Debug)]
@@ -110,6 +112,18 @@ impl Draft {
         let settings = Struct { fields: BTreeMap::from([("units".to_owned(), units)]) };
         self.add(name, inputs, layer("Dense", Some(Params::StParams(settings))));
         self.rename(format!("{variable}/"), format!("backbone/{name}/"));
+    }
+
+    /// Adds a sum of experts, weighted by a softmax over what a dense layer makes of the selector; `variable` is the gate's name in the model.
+    pub(super) fn gate(&mut self, name: &str, selector: Vec<Input>, experts: Vec<Input>, variable: &str) -> Input {
+        let weights = format!("{name}_weights");
+        let (units, softmax) = (Kind::NumberValue(experts.len() as f64), Kind::StringValue("softmax".to_owned()));
+        let fields = [("units", units), ("activation", softmax)].map(|(name, kind)| (name.to_owned(), Value { kind: Some(kind) }));
+        self.add(&weights, selector, layer("Dense", Some(Params::StParams(Struct { fields: BTreeMap::from(fields) }))));
+        self.rename(format!("{variable}/dnn/"), format!("backbone/{weights}/"));
+        let inputs = std::iter::once(block(&weights)).chain(experts).collect();
+        self.add_merged(name, inputs, layer("Gate", Some(Params::Gate(WeightedGate { weight_index: Some(0), mlp: None }))));
+        block(name)
     }
 
     /// Adds a DNN of the model, whose variables are `<variable>/dnn_<i>/...`; gives what later blocks read: one without layers is no block.

@@ -75,6 +75,7 @@ pub fn as_backbone(pipeline: &Pipeline) -> Result<AsBackbone, Diagnostic> {
         Some(Model::SimpleMultiTask(model)) => multi_task::simple(config, model),
         Some(Model::Mmoe(model)) => multi_task::mmoe(config, model),
         Some(Model::Dbmtl(model)) => multi_task::dbmtl(config, model),
+        Some(Model::Ple(model)) => multi_task::ple(config, model),
         _ => return refuse(why_not(config)),
     };
     match draft {
@@ -99,7 +100,6 @@ fn why_not(config: &EasyRecModel) -> &'static str {
         Some(Model::Uniter(_)) => "no component puts features and texts into one sequence behind a learnt first token",
         Some(Model::RocketLaunching(_)) => "a backbone has one output, but this class has two networks, one of which imitates the other",
         Some(Model::Esmm(_)) => "its loss is the product of two towers' probabilities, which task towers on a backbone don't have",
-        Some(Model::Ple(_)) => "no component has experts of one task beside shared ones",
         _ => "there is no model here that could be written as a backbone",
     }
 }

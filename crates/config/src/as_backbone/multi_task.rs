@@ -3,7 +3,7 @@
 use super::draft::{Draft, block, layer, mlp};
 use super::rank::Drafted;
 use crate::proto::keras_layer::Params;
-use crate::proto::{Dbmtl, Dnn, EasyRecModel, Input, InputLayer, MMoE, MMoELayer, SimpleMultiTask, TaskTower};
+use crate::proto::{Dbmtl, Dnn, EasyRecModel, ExtractionNetwork, Input, InputLayer, MMoE, MMoELayer, Ple, SimpleMultiTask, TaskTower};
 
 /// Towers whose outputs are `dnn_output_<i>` in the model.
 fn plain_towers(draft: &mut Draft, towers: &[TaskTower]) {
@@ -59,6 +59,60 @@ fn mixture(draft: &mut Draft, inputs: Vec<Input>, dnn: &Dnn, experts: u32, tasks
     }
     draft.loses_penalty(penalty, "experts and gates");
     Ok(())
+}
+
+pub(super) fn ple(config: &EasyRecModel, model: &Ple) -> Drafted {
+    let penalty = model.l2_regularization();
+    let mut draft = Draft::new(config, "MultiTaskModel", penalty);
+    draft.features("features", "all", InputLayer::default());
+    let mut inputs = vec![block("features"); model.task_towers.len()];
+    let mut shared = block("features");
+    for (i, network) in model.extraction_networks.iter().enumerate() {
+        let last = i + 1 == model.extraction_networks.len();
+        (inputs, shared) = extract(&mut draft, network, inputs, shared, last)?;
+    }
+    draft.loses_penalty(penalty, "experts and gates");
+    plain_towers(&mut draft, &model.task_towers);
+    let mut draft = draft.finish(&inputs);
+    // Each task has an output of its own.
+    draft.backbone.output_blocks = std::mem::take(&mut draft.backbone.concat_blocks);
+    Ok(draft)
+}
+
+/// One network of PLE: what the tasks read next, and what the shared experts do.
+fn extract(
+    draft: &mut Draft,
+    network: &ExtractionNetwork,
+    inputs: Vec<Input>,
+    shared: Input,
+    last: bool,
+) -> Result<(Vec<Input>, Input), String> {
+    let name = network.network_name();
+    let share_net = network.share_expert_net.as_ref();
+    let common = experts(draft, &format!("{name}_share"), "/dnn", network.share_num(), share_net, &shared);
+    let (mut all, mut outputs) = (Vec::new(), Vec::with_capacity(inputs.len()));
+    for (t, input) in inputs.into_iter().enumerate() {
+        let task = format!("{name}_task_{t}");
+        let own = experts(draft, &task, "", network.expert_num_per_task(), network.task_expert_net.as_ref(), &input);
+        let choice = [own.as_slice(), &common].concat();
+        if choice.is_empty() {
+            return Err(format!("its extraction network `{name}` has no experts"));
+        }
+        outputs.push(draft.gate(&task, vec![input], choice, &format!("{task}_gate")));
+        all.extend(own);
+    }
+    if last {
+        return Ok((outputs, shared));
+    }
+    all.extend(common);
+    let next = draft.gate(&format!("{name}_share"), vec![shared], all, &format!("{name}_share_gate"));
+    Ok((outputs, next))
+}
+
+/// Blocks `<name>_expert_<i>`, of which the model calls the DNNs `<name><infix>_expert_<i>/dnn`.
+fn experts(draft: &mut Draft, name: &str, infix: &str, count: u32, dnn: Option<&Dnn>, input: &Input) -> Vec<Input> {
+    let expert = |i| draft.dnn(&format!("{name}_expert_{i}"), vec![input.clone()], dnn, &format!("{name}{infix}_expert_{i}/dnn"));
+    (0..count).flat_map(expert).collect()
 }
 
 pub(super) fn dbmtl(config: &EasyRecModel, model: &Dbmtl) -> Drafted {

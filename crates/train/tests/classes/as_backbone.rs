@@ -99,6 +99,8 @@ const CASES: &[Case] = &[
     ("multi_tower_din", Some(("{ hidden_units: [32, 1] }", "{ hidden_units: [32, 16, 1] activation: 'dice' use_bn: false }")), &[]),
     ("simple_multi_task", None, &[]),
     ("mmoe", None, &[]),
+    ("ple", None, &[]),
+    ("ple", Some(("expert_num_per_task: 2", "expert_num_per_task: 1")), &["model_config.ple.extraction_networks[1].share_num=0"]),
     ("dbmtl", None, &[]),
     (
         "dbmtl",
@@ -165,7 +167,6 @@ fn classes_without_a_backbone_say_why() {
         ("fm", "`fm_bias`"),
         ("multi_task_model", "a backbone already"),
         ("multi_tower_bst", "columns of its own"),
-        ("ple", "beside shared ones"),
         ("rank_model", "a backbone already"),
         ("rocket_launching", "two networks"),
         ("uniter", "first token"),

@@ -135,6 +135,6 @@ fn options_of_a_call_stay_or_go() {
     let end = text.find("model_params").expect("what follows it");
     let text = format!("{}backbone {{ {blocks} concat_blocks: 'second' }}\n{}", &text[..start], &text[end..]);
     let norms = both_sides(&Rows::new(1000), "reset", &text, &[], "reset_input_stays")
-        .map(|side| side.parameters().entries.iter().filter(|entry| entry.name.ends_with("moving_mean")).count());
+        .map(|mut side| side.parameters().entries.iter().filter(|entry| entry.name.ends_with("moving_mean")).count());
     assert!(norms[1] > 0 && norms[0] == 2 * norms[1], "{norms:?}");
 }
