@@ -142,12 +142,14 @@ impl Op for SoftmaxAlong {
             let (x, mut y) = (inputs[0].rows_range(i * length, length), output.rows_range(i * length, length));
             for col in 0..x.cols() {
                 let largest = (0..length).map(|j| x.row(j)[col]).fold(f32::NEG_INFINITY, f32::max);
-                let mut total = 0.0;
+                // Many equal small terms, as those of padding, would all be rounded the same way on a sum near 1 in single precision.
+                let mut total = 0.0_f64;
                 for j in 0..length {
                     let e = exp(x.row(j)[col] - largest);
-                    total += e;
+                    total += f64::from(e);
                     y.row(j)[col] = e;
                 }
+                let total = total as f32;
                 (0..length).for_each(|j| y.row(j)[col] /= total);
             }
         }
