@@ -49,8 +49,11 @@ const OF_MATRIX: &[(&str, OfMatrix)] = &[
     ("Softmax", |_, width| (st("Softmax", &[]), width)),
 ];
 
+/// Adds a component, with what it reads, to a backbone.
+type Draw = fn(&mut Maker);
+
 /// Components that read something else than one matrix.
-const OF_OTHERS: &[(&str, fn(&mut Maker))] = &[
+const OF_OTHERS: &[(&str, Draw)] = &[
     ("AITMTower", aitm_tower),
     ("Add", |maker| merged(maker, "Add", 3)),
     ("Attention", attention),
