@@ -143,6 +143,11 @@ impl<'a> TextValues<'a> {
         (0..self.live.len()).map(move |at| self.at(at))
     }
 
+    /// Whether texts may have codes.
+    pub(crate) fn may_have_codes(self) -> bool {
+        self.rows.has_tags()
+    }
+
     /// The code of the text of the live row `at`, as it is in the file; 0 if it has none.
     #[inline]
     pub(crate) fn code(self, at: usize) -> u32 {

@@ -84,6 +84,9 @@ impl IdFeature {
                     (value != -1).then(|| in_range(value, *buckets, &mut counts.out_of_range))
                 });
             }
+            (IdRule::Hash { buckets }, Values::Text(values)) if !values.may_have_codes() => {
+                return self.optional(values.iter(), rows, counts, |text, _| (!text.is_empty()).then(|| hashed(text, *buckets)));
+            }
             (IdRule::Hash { buckets }, Values::Text(values)) => {
                 return self.optional(0..rows, rows, counts, |at, _| {
                     let code = values.code(at);

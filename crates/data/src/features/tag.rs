@@ -68,7 +68,9 @@ impl TagFeature {
         tags.column.offsets.push(0);
         let mut decimal = Vec::new();
         match values {
-            Values::Text(texts) if self.can_be_kept() => (0..rows).for_each(|at| tags.coded_row(at, texts, memo, errors)),
+            Values::Text(texts) if texts.may_have_codes() && self.can_be_kept() => {
+                (0..rows).for_each(|at| tags.coded_row(at, texts, memo, errors));
+            }
             _ => for_each_text(values, &mut decimal, |at, text| tags.row(at, text, errors)),
         }
         if let Some(weights) = weights {
