@@ -191,8 +191,10 @@ pub(super) unsafe fn multiply_transposed<L: Lanes>(extent: Extent, left: Left, r
     unsafe { strips::<L>(extent, left, right, target, gathered, ahead) }
 }
 
-/// Room for a strip of the largest tile of any instruction set.
-type Gathered = MaybeUninit<[f32; DEPTH * 8]>;
+/// Rows of the largest tile of any instruction set.
+const MOST_ROWS: usize = 8;
+/// Room for a strip of so many rows.
+type Gathered = MaybeUninit<[f32; DEPTH * MOST_ROWS]>;
 
 /// All strips of rows, each brought together first if there is room for it. `ahead` says what to bring in while a tile of a strip is
 /// computed.
@@ -205,6 +207,7 @@ unsafe fn strips<L: Lanes>(
     gathered: Option<*mut f32>,
     ahead: impl Fn(usize, usize) -> Ahead,
 ) {
+    const { assert!(L::ROWS <= MOST_ROWS) };
     let mut row = 0;
     while row < extent.rows {
         let rows = (extent.rows - row).min(L::ROWS);
@@ -215,14 +218,14 @@ unsafe fn strips<L: Lanes>(
             let part = Extent { rows, ..extent };
             let ahead = |tile| ahead(row / L::ROWS, tile);
             match rows {
-                1 => strip::<L, 1>(part, gather::<1>(left, part.depth, gathered), right, target, ahead),
-                2 => strip::<L, 2>(part, gather::<2>(left, part.depth, gathered), right, target, ahead),
-                3 => strip::<L, 3>(part, gather::<3>(left, part.depth, gathered), right, target, ahead),
-                4 => strip::<L, 4>(part, gather::<4>(left, part.depth, gathered), right, target, ahead),
-                5 => strip::<L, 5>(part, gather::<5>(left, part.depth, gathered), right, target, ahead),
-                6 => strip::<L, 6>(part, gather::<6>(left, part.depth, gathered), right, target, ahead),
-                7 => strip::<L, 7>(part, gather::<7>(left, part.depth, gathered), right, target, ahead),
-                _ => strip::<L, 8>(part, gather::<8>(left, part.depth, gathered), right, target, ahead),
+                1 => strip::<L, 1>(part, left, right, target, gathered, ahead),
+                2 => strip::<L, 2>(part, left, right, target, gathered, ahead),
+                3 => strip::<L, 3>(part, left, right, target, gathered, ahead),
+                4 => strip::<L, 4>(part, left, right, target, gathered, ahead),
+                5 => strip::<L, 5>(part, left, right, target, gathered, ahead),
+                6 => strip::<L, 6>(part, left, right, target, gathered, ahead),
+                7 => strip::<L, 7>(part, left, right, target, gathered, ahead),
+                _ => strip::<L, 8>(part, left, right, target, gathered, ahead),
             }
         }
         row += rows;
@@ -245,7 +248,16 @@ unsafe fn gather<const R: usize>(left: Left, depth: usize, room: Option<*mut f32
 
 /// The columns of a strip of `R` rows, as wide a tile at a time as registers allow.
 #[inline(always)]
-unsafe fn strip<L: Lanes, const R: usize>(extent: Extent, left: Left, right: Right, target: Target, ahead: impl Fn(usize) -> Ahead) {
+unsafe fn strip<L: Lanes, const R: usize>(
+    extent: Extent,
+    left: Left,
+    right: Right,
+    target: Target,
+    gathered: Option<*mut f32>,
+    ahead: impl Fn(usize) -> Ahead,
+) {
+    // SAFETY: the caller's promises; where there is room, it is for `DEPTH` steps of at least `R` rows.
+    let left = unsafe { gather::<R>(left, extent.depth, gathered) };
     let mut col = 0;
     while col < extent.cols {
         let rest = extent.cols - col;
