@@ -7,12 +7,14 @@ use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// Turns of a thread that watches for work before it sleeps: some 50 microseconds.
 const WATCHING: u32 = 2_000;
-/// Turns of a thread that waits for others, before it lets other programs have the processor.
+/// Turns of a thread that waits for others before it sleeps, some 400 microseconds: on a machine of its own they come earlier. Where other
+/// programs want the processors, too, the one that is waited for may have lost its own. Then turns, and yields as well, take time from it, while
+/// a sleeper is one of the first to go on.
 const SPINNING: u32 = 20_000;
 
 /// The threads that run programs: the caller and `threads - 1` workers.
@@ -34,6 +36,8 @@ struct Shared {
     work: UnsafeCell<Option<*const Work<'static>>>,
     /// Workers that have done their part.
     done: AtomicUsize,
+    /// Where the caller waits for them.
+    bell: Bell,
     /// The first panic of a worker.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     asleep: Vec<AtomicBool>,
@@ -60,6 +64,7 @@ impl Pool {
             call: AtomicUsize::new(0),
             work: UnsafeCell::new(None),
             done: AtomicUsize::new(0),
+            bell: Bell::default(),
             panic: Mutex::new(None),
             asleep: (0..threads).map(|_| AtomicBool::new(false)).collect(),
             stop: AtomicBool::new(false),
@@ -143,20 +148,42 @@ struct Finish<'a> {
 
 impl Drop for Finish<'_> {
     fn drop(&mut self) {
-        let mut turns = 0_u32;
-        while self.shared.done.load(Ordering::Acquire) < self.workers {
-            spin(&mut turns);
-        }
+        self.shared.bell.wait_until(|| self.shared.done.load(Ordering::SeqCst) >= self.workers);
     }
 }
 
-/// A turn of waiting for something that comes within microseconds, if the processor isn't taken away.
-fn spin(turns: &mut u32) {
-    *turns += 1;
-    if *turns < SPINNING {
-        std::hint::spin_loop();
-    } else {
-        std::thread::yield_now();
+/// Wakes threads that wait for something which mostly comes within microseconds.
+#[derive(Default)]
+struct Bell {
+    sleepers: AtomicUsize,
+    lock: Mutex<()>,
+    rung: Condvar,
+}
+
+impl Bell {
+    /// Waits until `condition`, whose loads are `SeqCst`; who makes it true by a `SeqCst` store rings afterwards.
+    fn wait_until(&self, condition: impl Fn() -> bool) {
+        for _ in 0..SPINNING {
+            if condition() {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever rings from here on sees the sleeper, or the sleeper sees what they did.
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        while !condition() {
+            lock = self.rung.wait(lock).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn ring(&self) {
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            // A sleeper that has looked at its condition lets the lock go when it sleeps.
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            self.rung.notify_all();
+        }
     }
 }
 
@@ -176,7 +203,8 @@ impl Shared {
             {
                 self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
             }
-            self.done.fetch_add(1, Ordering::Release);
+            self.done.fetch_add(1, Ordering::SeqCst);
+            self.bell.ring();
         }
     }
 
@@ -213,11 +241,18 @@ pub(crate) struct Barrier {
     arrived: AtomicUsize,
     generation: AtomicUsize,
     poisoned: AtomicBool,
+    bell: Bell,
 }
 
 impl Barrier {
     pub(crate) fn new(threads: usize) -> Barrier {
-        Barrier { threads, arrived: AtomicUsize::new(0), generation: AtomicUsize::new(0), poisoned: AtomicBool::new(false) }
+        Barrier {
+            threads,
+            arrived: AtomicUsize::new(0),
+            generation: AtomicUsize::new(0),
+            poisoned: AtomicBool::new(false),
+            bell: Bell::default(),
+        }
     }
 
     /// Waits for all threads; the last to arrive runs `last` before the others go on.
@@ -226,14 +261,14 @@ impl Barrier {
         if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.threads {
             last();
             self.arrived.store(0, Ordering::Relaxed);
-            self.generation.store(generation + 1, Ordering::Release);
+            self.generation.store(generation + 1, Ordering::SeqCst);
+            self.bell.ring();
             return;
         }
-        let mut turns = 0_u32;
-        while self.generation.load(Ordering::Acquire) == generation {
-            assert!(!self.poisoned.load(Ordering::Relaxed), "another thread panicked");
-            spin(&mut turns);
-        }
+        self.bell.wait_until(|| {
+            assert!(!self.poisoned.load(Ordering::SeqCst), "another thread panicked");
+            self.generation.load(Ordering::SeqCst) != generation
+        });
     }
 }
 
@@ -242,7 +277,8 @@ pub(crate) struct PoisonOnPanic<'a>(pub(crate) &'a Barrier);
 
 impl Drop for PoisonOnPanic<'_> {
     fn drop(&mut self) {
-        self.0.poisoned.store(true, Ordering::Relaxed);
+        self.0.poisoned.store(true, Ordering::SeqCst);
+        self.0.bell.ring();
     }
 }
 
