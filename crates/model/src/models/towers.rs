@@ -64,8 +64,9 @@ impl Construction<'_> {
     pub(super) fn stack(&mut self, features: &[Value]) -> Result<Value, Diagnostic> {
         let mut s = self.builder.scope("");
         let width = features.first().map_or(0, |feature| s.width(*feature));
-        if features.iter().any(|feature| s.width(*feature) != width) {
-            return Err(self.error(GROUPS, "this model needs features of one width, but their embedding_dim differ"));
+        if let Some(other) = features.iter().map(|feature| s.width(*feature)).find(|other| *other != width) {
+            let message = format!("this model needs features of one width, but some have embedding_dim {width}, others {other}");
+            return Err(self.error(GROUPS, message));
         }
         let shape = Shape::batch(&[features.len(), width]);
         let made = s.concat(features).and_then(|joined| s.add(Reshape { shape }, &[joined]));
