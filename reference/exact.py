@@ -10,8 +10,8 @@ to `crates/train/tests/exact/CASE.safetensors`, where the golden tests read them
 GOLDEN is the folder of the traces. Needs numpy and safetensors.
 
 Cases of DBMTL with target attention start from `step1/input_layer/all` and the sequences' embeddings, those of TextCNN from the
-padded sequence. The models are written from the papers and EasyRec's behaviours 29, 137, 150, 153, 159 and 160, independently of the
-Rust code. Gradients come from reverse-mode differentiation, below.
+padded sequence, that of Uniter from its image. The models are written from the papers and EasyRec's behaviours 29, 104, 133, 137, 150,
+153, 159, 160 and 184, independently of the Rust code. Gradients come from reverse-mode differentiation, below.
 """
 
 import sys
@@ -85,6 +85,11 @@ def softplus(a):
     return a.of(np.logaddexp(0, a.x), 1 / (1 + np.exp(-a.x)))
 
 
+def sigmoid(a):
+    y = 1 / (1 + np.exp(-a.x))
+    return a.of(y, y * (1 - y))
+
+
 def total(a, axis=None, keep=False):
     y = a.x.sum(axis, keepdims=True)
     out = y if keep else y.reshape(np.sum(a.x, axis).shape)
@@ -112,6 +117,29 @@ def maximum(a, axis):
     return Node(y.squeeze(axis), ((a, lambda g: np.expand_dims(g, axis) * hit),))
 
 
+def transpose(a, axes):
+    return Node(a.x.transpose(axes), ((a, lambda g: g.transpose(np.argsort(axes))),))
+
+
+def matmul(a, b):
+    """Products of the last two dimensions."""
+    swap = lambda x: x.swapaxes(-1, -2)
+    return Node(a.x @ b.x, ((a, lambda g: fit(g @ swap(b.x), a.x)), (b, lambda g: fit(swap(a.x) @ g, b.x))))
+
+
+def gelu(a):
+    """By tanh, as EasyRec has it."""
+    root = np.sqrt(2 / np.pi)
+    t = np.tanh(root * (a.x + 0.044715 * a.x**3))
+    slope = 0.5 * (1 + t) + 0.5 * a.x * (1 - t * t) * root * (1 + 3 * 0.044715 * a.x**2)
+    return a.of(0.5 * a.x * (1 + t), slope)
+
+
+def softmax(a):
+    weights = exponential(a - a.x.max(-1, keepdims=True))
+    return weights * inverse(total(weights, -1, keep=True))
+
+
 def backward(loss):
     order, seen = [], {id(loss)}
     stack = [(loss, iter(loss.back))]
@@ -137,6 +165,12 @@ def batch_norm(x, variables, name):
     centred = x - mean(x, axes)
     variance = mean(centred * centred, axes)
     return centred * inverse_root(variance + 1e-3) * variables[f"{name}/gamma"] + variables[f"{name}/beta"]
+
+
+def layer_norm(x, variables, name):
+    centred = x - mean(x, (-1,))
+    variance = mean(centred * centred, (-1,))
+    return centred * inverse_root(variance + 1e-12) * variables[f"{name}/gamma"] + variables[f"{name}/beta"]
 
 
 def cross_entropy(logits, labels):
@@ -181,8 +215,7 @@ class Dbmtl:
         scores = self.dnn(concat([query, sequence, query - sequence, query * sequence]), f"seq_dnn{group}")
         held = (np.arange(positions) < lengths[:, None]).astype(np.float64)
         scores = reshape(scores, (rows, positions)) * held + (1 - held) * MASKED
-        weights = exponential(scores - scores.x.max(1, keepdims=True))
-        weights = weights * inverse(total(weights, 1, keep=True))
+        weights = softmax(scores)
         return [total(reshape(weights, (rows, positions, 1)) * sequence, 1), key]
 
     def run(self):
@@ -236,9 +269,65 @@ class TextCnn:
         return {"step1/logits": reshape(logits, (-1,))}, cross_entropy(logits, label[:, None])
 
 
+class Uniter:
+    """Uniter over one image: two tokens, the learnt first one and the image's."""
+
+    HEADS = 2
+
+    def __init__(self, trace, variables):
+        self.trace, self.variables = trace, variables
+
+    def dense(self, x, name):
+        return x @ self.variables[f"{name}/kernel"] + self.variables[f"{name}/bias"]
+
+    def norm(self, x, name):
+        return layer_norm(x, self.variables, f"{name}/LayerNorm")
+
+    def heads(self, x):
+        rows, tokens, width = x.x.shape
+        return transpose(reshape(x, (rows, tokens, self.HEADS, width // self.HEADS)), (0, 2, 1, 3))
+
+    def attention(self, x, name):
+        query, key, value = (self.heads(self.dense(x, f"{name}/{part}")) for part in ("query", "key", "value"))
+        scores = matmul(query, transpose(key, (0, 1, 3, 2))) * (1 / np.sqrt(query.x.shape[-1]))
+        return reshape(transpose(matmul(softmax(scores), value), (0, 2, 1, 3)), x.x.shape)
+
+    def layer(self, x, name):
+        attended = self.dense(self.attention(x, f"{name}/attention/self"), f"{name}/attention/output/dense")
+        x = self.norm(attended + x, f"{name}/attention/output")
+        widened = gelu(self.dense(x, f"{name}/intermediate/dense"))
+        return self.norm(self.dense(widened, f"{name}/output/dense") + x, f"{name}/output")
+
+    def run(self):
+        image = self.dense(node(self.trace["step1/group/image"].astype(np.float64)), "img_projection")
+        rows, width = image.x.shape
+        positions = self.variables["position_embedding/img_position_embeddings"]
+        first = np.eye(1, positions.x.shape[0]).astype(np.float64)
+        image = layer_norm(image + matmul(node(first), positions), self.variables, "LayerNorm")
+        own = reshape(self.variables["cls_emb"], (1, width)) + np.zeros((rows, width))
+        x, layer = reshape(concat([own, image]), (rows, 2, width)), 0
+        while f"uniter_layer_{layer}/output/dense/kernel" in self.variables:
+            x = self.layer(x, f"uniter_layer_{layer}")
+            layer += 1
+        y, layer = reshape(matmul(node(np.array([[1.0, 0.0]])), x), (rows, width)), 0
+        while f"final_dnn/dnn_{layer}/kernel" in self.variables:
+            y = relu(batch_norm(self.dense(y, f"final_dnn/dnn_{layer}"), self.variables, f"final_dnn/dnn_{layer}/bn"))
+            layer += 1
+        logits = self.dense(y, "output")
+        loss = cross_entropy(logits, self.trace["step1/label/label"][:, None])
+        tensors = {"step1/logits": reshape(logits, (-1,)), "step1/probs": reshape(sigmoid(logits), (-1,))}
+        return tensors | {"step1/loss_dict/cross_entropy_loss": loss, "step1/total_loss": loss}, loss
+
+
+def model_of(variables):
+    if any("/conv1d/" in name for name in variables):
+        return TextCnn
+    return Uniter if "cls_emb" in variables else Dbmtl
+
+
 def exact(trace):
     variables = {name[5:]: node(x.astype(np.float64)) for name, x in trace.items() if name.startswith("init/")}
-    model = TextCnn if any("/conv1d/" in name for name in variables) else Dbmtl
+    model = model_of(variables)
     tensors, loss = model(trace, variables).run()
     backward(loss)
     values = {name: tensor.x for name, tensor in tensors.items()}
