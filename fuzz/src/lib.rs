@@ -52,8 +52,9 @@ pub fn formulas(text: &str) -> Option<Pipeline> {
     Pipeline::parse("fuzz.config", &(CONFIG.to_owned() + &more), &Edits::default()).ok()
 }
 
-/// Lets panics in the Parquet and Arrow libraries pass, which the reader makes errors of; libFuzzer would stop at them. Others stop it.
-pub fn pass_over_panics_of_parquet() {
+/// Lets panics in the Parquet and Arrow libraries pass, of which the reader and the server make errors; libFuzzer would stop at them.
+/// Others stop it.
+fn pass_over_panics_of_arrow() {
     let stop = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let file = panic.location().map_or("", |location| location.file());
@@ -73,6 +74,7 @@ pub struct Input {
 impl Input {
     /// A file of that `input_type`.
     pub fn new(input_type: &str) -> Input {
+        pass_over_panics_of_arrow();
         let config = config(input_type);
         let file = NamedTempFile::new().expect("a temporary file");
         let options = ReaderOptions::sequential(&config, vec![file.path().to_string_lossy().into_owned()]);
