@@ -5,7 +5,7 @@ use rankmill_config::{Edits, FIXABLE, LINTS, Pipeline, lints, validate};
 const GOOD: &str = include_str!("data/good.config");
 
 /// Replacement, and the lints it sets off as `name line:column`.
-const CASES: [(&str, &str, &str); 75] = [
+const CASES: [(&str, &str, &str); 76] = [
     ("mlp { hidden", "mlp { activation: 'softmax' hidden", "activation_is_linear 50:89"),
     (
         "class_name: 'Dense'\n        st_params {\n",
@@ -36,6 +36,11 @@ const CASES: [(&str, &str, &str); 75] = [
     ("model_params { }", "losses { loss_type: CLASSIFICATION } losses { weight: 2 loss_type: CLASSIFICATION }", "loss_is_replaced 66:40"),
     ("auc { num_thresholds: 0xC8 }", "max_f1 { }", "max_f1_on_logits 17:18"),
     ("feature_type: TagFeature", "feature_type: SequenceFeature max_seq_len: 9", "max_seq_len_ignored 37:77"),
+    (
+        "feature_type: TagFeature",
+        "feature_type: SequenceFeature sequence_combiner { text_cnn { filter_sizes: 2 num_filters: 4 } }",
+        "maximum_over_padding 37:84",
+    ),
     ("auc { num_thresholds: 0xC8 }", "precision { }", "metric_ignored 17:18"),
     ("feature_type: RawFeature", "feature_type: RawFeature min_val: 2 max_val: 1", "normalization_skipped 38:80"),
     ("model_params { }", "losses { pairwise_hinge_loss { use_exponent: true } }", "pairwise_hinge_without_gradient 66:48"),

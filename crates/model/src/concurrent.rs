@@ -27,7 +27,8 @@ const ROWS_AT_A_TIME: usize = 32;
 /// What errors call the source of the rows.
 const SOURCE: &str = "rows";
 
-/// A trained model that any number of threads score rows with. Scores do not depend on which rows are scored together, nor on the thread.
+/// A trained model that any number of threads score rows with. Scores do not depend on the thread, nor on what else is scored at the same
+/// time: a part whose rows are filled up to the longest one of their batch, as EasyRec fills up sequences, is a batch of its own.
 ///
 /// ```no_run
 /// use std::num::NonZeroUsize;
@@ -331,6 +332,7 @@ impl ConcurrentPredictor {
         let empty = |spec: &OutputSpec| OutputValues { name: spec.name.clone(), width: spec.width, values: Vec::new() };
         let mut scored = ScoredParts { outputs: self.outputs.iter().map(empty).collect(), ..ScoredParts::default() };
         slot.raw.clear();
+        let alone = slot.predictor.model().feed.follows_longest();
         for part in parts {
             if self.sharing == Sharing::Auto && part.range.len() >= LEAST_ROWS && score_sharing(slot, part, &mut scored)? {
                 continue;
@@ -343,6 +345,9 @@ impl ConcurrentPredictor {
                 if slot.raw.rows() == ROWS_AT_ONCE || slot.raw.memory() > BYTES_AT_ONCE {
                     score_batch(slot, &mut scored)?;
                 }
+            }
+            if alone && slot.raw.rows() > 0 {
+                score_batch(slot, &mut scored)?;
             }
         }
         if slot.raw.rows() > 0 {

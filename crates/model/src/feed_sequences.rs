@@ -181,6 +181,11 @@ impl FeedPlan {
             })
     }
 
+    /// Whether an axis is as long as the longest row of a batch, so that a row may have another score in other company.
+    pub(crate) fn follows_longest(&self) -> bool {
+        self.axes.iter().flat_map(|axis| &axis.sequences).any(|sequence| self.sequences[*sequence].length.is_none())
+    }
+
     /// The lengths of the axes when the sequences are as long as the config lets them be, and whether it says how long all of them can be:
     /// else they are taken to have `assumed` positions.
     pub fn longest(&self, assumed: usize) -> (Vec<usize>, Bounds) {

@@ -25,6 +25,15 @@ feature_config {
   features { feature_type: IdFeature input_names: "user_id" embedding_dim: 8 hash_bucket_size: 100 }
   features { feature_type: RawFeature input_names: "age" boundaries: [18, 30, 50] embedding_dim: 8 }
   features { feature_type: SequenceFeature input_names: "history" separator: "|" embedding_dim: 8 hash_bucket_size: 50 }
+  features {
+    feature_type: SequenceFeature
+    input_names: "history"
+    feature_name: "words"
+    separator: "|"
+    embedding_dim: 8
+    hash_bucket_size: 50
+    sequence_combiner { text_cnn { filter_sizes: [2, 3] num_filters: [8, 4] } }
+  }
   features { feature_type: IdFeature input_names: "movie_id" embedding_dim: 8 hash_bucket_size: 50 }
   features { feature_type: TagFeature input_names: "genres" separator: "|" embedding_dim: 8 hash_bucket_size: 20 combiner: "mean" }
   features { feature_type: RawFeature input_names: "price" }
@@ -103,6 +112,19 @@ model_config {
     concat_blocks: "mlp"
   }
   model_params {}
+}
+"#;
+
+const CONVOLUTION: &str = r#"
+model_config {
+  model_class: "MultiTower"
+  feature_groups { group_name: "user" feature_names: ["user_id", "words"] wide_deep: DEEP }
+  feature_groups { group_name: "film" feature_names: ["movie_id", "genres"] wide_deep: DEEP }
+  multi_tower {
+    towers { input: "user" dnn { hidden_units: [32] } }
+    towers { input: "film" dnn { hidden_units: [24] } }
+    final_dnn { hidden_units: [16] }
+  }
 }
 "#;
 
@@ -197,6 +219,31 @@ fn sums_of_sequences() {
 #[test]
 fn attention_of_candidates_to_a_history() {
     check(ATTENTION);
+}
+
+#[test]
+fn convolutions_over_histories() {
+    check(CONVOLUTION);
+}
+
+/// EasyRec fills up the sequences of a batch to the longest one, and convolutions read what they are filled up with.
+#[test]
+fn scores_do_not_depend_on_the_company_of_other_parts() {
+    for model in [CONVOLUTION, ATTENTION, HISTORY] {
+        let folder = tempfile::tempdir().expect("a folder");
+        for sharing in [Sharing::Off, Sharing::Auto] {
+            let model = load(folder.path(), model, sharing);
+            let rows = rows(&model, 30, 1, &["user_id"]);
+            let ranges = [0..1, 1..2, 2..20, 20..30];
+            let parts = ranges.map(|range| Part { rows: &rows, range });
+            let together = model.score_parts(0, &parts).expect("rows").outputs;
+            for part in parts {
+                let alone = model.score_parts(0, std::slice::from_ref(&part)).expect("rows").outputs;
+                let of_part = |output: &OutputValues| OutputValues { values: output.values[part.range.clone()].to_vec(), ..output.clone() };
+                assert_same(&together.iter().map(of_part).collect::<Vec<_>>(), &alone, &format!("rows {:?}", part.range));
+            }
+        }
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Finder;
 use crate::features::Feature;
 use crate::proto::feature_config::FeatureType;
+use crate::proto::sequence_combiner::Combiner;
 use crate::proto::{block, input};
 use crate::walk;
 
@@ -24,6 +25,14 @@ pub(super) fn find(finder: &mut Finder<'_>) {
         if sequence && feature.config.max_seq_len.is_some() && naming.any(|group| !whole.contains(group.name)) {
             let path = format!("{}.max_seq_len", feature.path);
             finder.note("max_seq_len_ignored", &path, format!("`max_seq_len` of `{}` is not read", feature.name));
+        }
+        let combiner = feature.config.sequence_combiner.as_ref().and_then(|combiner| combiner.combiner.as_ref());
+        if let Some(Combiner::TextCnn(cnn)) = combiner
+            && cnn.pad_sequence_length() == 0
+            && used.contains(&feature.name)
+        {
+            let path = format!("{}.sequence_combiner.text_cnn", feature.path);
+            finder.note("maximum_over_padding", &path, "`pad_sequence_length` is 0");
         }
     }
     shuffling(finder);
