@@ -326,6 +326,28 @@ mod tests {
     }
 
     #[test]
+    fn those_who_sleep_at_a_barrier_wake_when_the_last_comes_and_when_another_panics() {
+        let late = std::time::Duration::from_millis(10);
+        let barrier = Barrier::new(2);
+        let rounds = AtomicUsize::new(0);
+        let wait = || barrier.wait(|| drop(rounds.fetch_add(1, Ordering::Relaxed)));
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| {
+                (0..5).for_each(|_| wait());
+                catch_unwind(AssertUnwindSafe(wait)).is_err()
+            });
+            for _ in 0..5 {
+                std::thread::sleep(late);
+                wait();
+            }
+            std::thread::sleep(late);
+            drop(PoisonOnPanic(&barrier));
+            assert!(sleeper.join().expect("it catches the panic"));
+        });
+        assert_eq!(rounds.into_inner(), 5);
+    }
+
+    #[test]
     fn a_panic_of_any_thread_reaches_the_caller_and_the_pool_lives_on() {
         let pool = Pool::new(3).expect("threads");
         for bad in 0..3 {

@@ -20,6 +20,10 @@ use crate::tables::waits;
 /// Compressed files take the window they were compressed with on top.
 const PROCESS_BYTES: u64 = 25 << 20;
 
+/// Memory of the rows on their way to an evaluation, measured in the same way. The scores that exact AUCs keep come on top, some 60 bytes
+/// for each row.
+const EVALUATION_BYTES: u64 = 6 << 20;
+
 /// Positions of sequences whose length no setting bounds.
 pub const ASSUMED_POSITIONS: usize = 64;
 
@@ -100,13 +104,13 @@ impl ModelSummary {
             Executor::new(model.graph.clone(), outputs, 0, Precision::F32).bytes(rows, &lengths) as u64
         };
         // Scored are the golden rows of checkpoints, and batches if the config has something to evaluate on.
-        let scored = if pipeline.proto.eval_path.is_some() { batch_size } else { GOLDEN_ROWS };
+        let (scored, evaluation) = if pipeline.proto.eval_path.is_some() { (batch_size, EVALUATION_BYTES) } else { (GOLDEN_ROWS, 0) };
         let planned = buffers(&training, &step_outputs(&training, training.training.as_ref(), Keep::Needed), batch_size)
             + buffers(&inference, &inference.output_values(), scored);
         // Each row of a table has a place and a stamp for its sparse gradient, and in tables whose rows wait a step.
         let waiting: u64 = tables().map(|rows| if waits(rows as usize, batch_size) { rows } else { 0 }).sum();
         let by_row = 8 * table_rows + 4 * waiting;
-        let training_bytes = 4 * variables + by_row + planned + PROCESS_BYTES;
+        let training_bytes = 4 * variables + by_row + planned + PROCESS_BYTES + evaluation;
         Ok(ModelSummary {
             blocks: blocks(&inference),
             embedding_parameters,
