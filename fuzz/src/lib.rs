@@ -6,7 +6,7 @@
 pub mod server;
 
 use rankmill_config::{Edits, Pipeline};
-use rankmill_data::{FeatureSet, Reader, ReaderOptions};
+use rankmill_data::{FeatureSet, Reader, ReaderOptions, panic_is_expected};
 use tempfile::NamedTempFile;
 
 pub(crate) const CONFIG: &str = r#"
@@ -52,13 +52,11 @@ pub fn formulas(text: &str) -> Option<Pipeline> {
     Pipeline::parse("fuzz.config", &(CONFIG.to_owned() + &more), &Edits::default()).ok()
 }
 
-/// Lets panics in the Parquet and Arrow libraries pass, of which the reader and the server make errors; libFuzzer would stop at them.
-/// Others stop it.
-fn pass_over_panics_of_arrow() {
+/// Lets panics of libraries pass of which the reader and the server make errors; libFuzzer would stop at them. Others stop it.
+fn pass_over_expected_panics() {
     let stop = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let file = panic.location().map_or("", |location| location.file());
-        if !file.contains("/parquet-") && !file.contains("/arrow-") {
+        if !panic_is_expected() {
             stop(panic);
         }
     }));
@@ -74,7 +72,7 @@ pub struct Input {
 impl Input {
     /// A file of that `input_type`.
     pub fn new(input_type: &str) -> Input {
-        pass_over_panics_of_arrow();
+        pass_over_expected_panics();
         let config = config(input_type);
         let file = NamedTempFile::new().expect("a temporary file");
         let options = ReaderOptions::sequential(&config, vec![file.path().to_string_lossy().into_owned()]);

@@ -33,7 +33,7 @@ const ROWS: &str = "1,1,0.5,a|b,c:1|d:2,os\n0,2,1.5,,c:3,\n";
 
 /// The server, called `ctr`.
 pub fn start() -> Server {
-    crate::pass_over_panics_of_arrow();
+    crate::pass_over_expected_panics();
     let folder = tempfile::tempdir().expect("a folder");
     let (rows, model) = (folder.path().join("rows.csv"), folder.path().join("model"));
     std::fs::write(&rows, ROWS.repeat(16)).expect("written");

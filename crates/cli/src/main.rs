@@ -13,6 +13,7 @@ mod units;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rankmill_data::panic_is_expected;
 
 use crate::arguments::Arguments;
 use crate::output::{Level, Output};
@@ -27,6 +28,7 @@ enum Outcome {
 }
 
 fn main() -> ExitCode {
+    tell_of_defects_only();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -44,6 +46,16 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// What libraries panic about in damaged input is told as an error. Other panics are defects, and told as Rust does.
+fn tell_of_defects_only() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !panic_is_expected() {
+            tell(panic);
+        }
+    }));
 }
 
 /// An error and those causes of it that it doesn't tell itself.

@@ -481,3 +481,27 @@ fn unusable_exports_and_imports_are_2() {
     refused(&["import", "a.config", "--weights", "a.config", "--output", "i"], "neither npz nor safetensors");
     assert!(!dir.path().join("i").exists() && !dir.path().join("m.onnx").exists() && !dir.path().join("b").exists());
 }
+
+/// The file makes the crate `parquet` panic, in programs with checks of arithmetic.
+#[test]
+fn what_a_library_panics_about_in_a_file_is_an_error_and_nothing_else() {
+    const CONFIG: &str = r#"
+data_config {
+  input_type: ParquetInput label_fields: 'label'
+  input_fields { input_name: 'label' input_type: INT32 }
+  input_fields { input_name: 'user' input_type: INT64 }
+  input_fields { input_name: 'tags' }
+}
+feature_config {
+  features { input_names: 'user' feature_type: IdFeature hash_bucket_size: 100 embedding_dim: 2 }
+  features { input_names: 'tags' feature_type: TagFeature hash_bucket_size: 100 embedding_dim: 2 }
+}
+train_config { optimizer_config { adam_optimizer { learning_rate { constant_learning_rate { learning_rate: 0.01 } } } } }
+model_config { model_class: 'DCN' feature_groups { group_name: 'all' feature_names: ['user', 'tags'] wide_deep: DEEP } dcn { } }
+"#;
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join("a.config"), CONFIG).expect("written");
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures/found/long_run.parquet");
+    let told = stderr(&check(dir.path(), &["data", "profile", "a.config", "--input", &file.to_string_lossy()], 2));
+    assert!(told.contains("long_run.parquet") && told.contains("Parquet") && !told.contains("panicked"), "{told}");
+}

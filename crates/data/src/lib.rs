@@ -11,6 +11,7 @@ mod error;
 mod features;
 mod field_rows;
 pub mod number;
+mod panics;
 pub mod profile;
 mod reader;
 mod rejected;
@@ -31,6 +32,7 @@ pub use features::{
     TextNormalization, TextSource, TokenIds, Tokens, bucket_column, is_raw, raw_column, read_vocabulary,
 };
 pub use field_rows::{FieldNames, FieldRows, TextSpan};
+pub use panics::{panic_is_expected, panics_as_errors};
 pub use rankmill_kernels::ids::IdColumn;
 pub use reader::{Batch, Mode, Reader, ReaderOptions, Supply};
 pub use rejected::Rejected;

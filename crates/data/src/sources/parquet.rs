@@ -7,7 +7,6 @@
 mod cells;
 mod dictionary;
 
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,6 +23,7 @@ use super::files::InputFile;
 use super::record::{Record, RecordFile};
 use super::storage;
 use crate::error::{DataError, Rule};
+use crate::panics::panics_as_errors;
 use crate::rows::cell::Tag;
 use crate::rows::record::{Heads, encode_texts};
 
@@ -145,15 +145,9 @@ fn damaged(path: &str, problem: String) -> DataError {
     DataError::file(path, Rule::Damaged { format: "Parquet".into(), problem })
 }
 
-/// What the crate `parquet` returns, or what is wrong with the file. On damaged files some of its checks are panics.
+/// What the crate `parquet` returns, or what is wrong with the file.
 fn caught<T, E: std::fmt::Display>(read: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
-    match panic::catch_unwind(AssertUnwindSafe(read)) {
-        Ok(outcome) => outcome.map_err(|error| error.to_string()),
-        Err(panic) => {
-            let message = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(message.unwrap_or("it cannot be decoded").to_string())
-        }
-    }
+    panics_as_errors(read)?.map_err(|error| error.to_string())
 }
 
 /// The place of a field: the numbers of the column and of the members within it.

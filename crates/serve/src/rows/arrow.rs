@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::io::Cursor;
-use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -14,7 +13,7 @@ use arrow_ipc::reader::{FileReader, StreamDecoder};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, DataType, Field, Schema as ArrowSchema};
 use bytes::Bytes;
-use rankmill_data::{TextSpan, shown};
+use rankmill_data::{TextSpan, panics_as_errors, shown};
 use rankmill_model::OutputValues;
 
 use super::json::JsonRows;
@@ -26,13 +25,8 @@ const FILE_MAGIC: &[u8] = b"ARROW1";
 
 /// Reads the columns that have the names of fields.
 pub(crate) fn read(all: &mut JsonRows<'_>, body: Bytes) -> Result<(), ServeError> {
-    // Arrow's reader is written for data of friends: what it does not expect may panic.
-    let batches = catch_unwind(|| decode(body));
-    let batches = batches.map_err(|_| ServeError::invalid("the body is not Arrow IPC"))?;
-    let batches = batches.map_err(|error| {
-        let text = shown(error.to_string().as_bytes());
-        ServeError::invalid(format!("the body is not Arrow IPC: {text}"))
-    })?;
+    let batches = panics_as_errors(|| decode(body)).and_then(|decoded| decoded.map_err(|error| error.to_string()));
+    let batches = batches.map_err(|problem| ServeError::invalid(format!("the body is not Arrow IPC: {}", shown(problem.as_bytes()))))?;
     for batch in &batches {
         let first = all.rows.add_rows(batch.num_rows());
         all.limits.check_rows(all.rows.rows())?;
