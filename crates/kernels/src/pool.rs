@@ -330,7 +330,11 @@ mod tests {
         let late = std::time::Duration::from_millis(10);
         let barrier = Barrier::new(2);
         let rounds = AtomicUsize::new(0);
-        let wait = || barrier.wait(|| drop(rounds.fetch_add(1, Ordering::Relaxed)));
+        let wait = || {
+            barrier.wait(|| {
+                rounds.fetch_add(1, Ordering::Relaxed);
+            });
+        };
         std::thread::scope(|scope| {
             let sleeper = scope.spawn(|| {
                 (0..5).for_each(|_| wait());
