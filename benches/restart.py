@@ -12,6 +12,7 @@ import re
 import signal
 import statistics
 import subprocess
+import sys
 import time
 import urllib.request
 
@@ -37,13 +38,15 @@ def main():
     parser.add_argument("rankmill")
     parser.add_argument("model")
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("options", nargs="*", help="options of `rankmill serve`, after --")
-    arguments = parser.parse_args()
+    # What comes after "--" is for `rankmill serve`.
+    words = sys.argv[1:]
+    own = words.index("--") if "--" in words else len(words)
+    arguments, options = parser.parse_args(words[:own]), words[own + 1 :]
     times, resident, shared = [], [], []
     for _ in range(arguments.rounds):
         servers = []
         for _ in range(2):
-            server, seconds = start(arguments.rankmill, arguments.model, arguments.options)
+            server, seconds = start(arguments.rankmill, arguments.model, options)
             servers.append(server)
             times.append(seconds)
         resident.append(megabytes(servers[0], "Rss"))
