@@ -28,7 +28,7 @@ const ROWS_AT_A_TIME: usize = 32;
 const SOURCE: &str = "rows";
 
 /// A trained model that any number of threads score rows with. Scores do not depend on the thread, nor on what else is scored at the same
-/// time: a part whose rows are filled up to the longest one of their batch, as EasyRec fills up sequences, is a batch of its own.
+/// time: a part whose rows depend on each other ([`ConcurrentPredictor::rows_are_independent`]) is a batch of its own.
 ///
 /// ```no_run
 /// use std::num::NonZeroUsize;
@@ -49,6 +49,7 @@ pub struct ConcurrentPredictor {
     scoring_fields: Vec<ScoringField>,
     feature_names: Vec<String>,
     outputs: Vec<OutputSpec>,
+    rows_are_independent: bool,
     slots: Vec<Mutex<Slot>>,
     next: AtomicUsize,
     sharing: Sharing,
@@ -191,6 +192,7 @@ impl ConcurrentPredictor {
         let describe = |output: &crate::model::Output| OutputSpec { name: output.name.clone(), width: output.width };
         let outputs = predictor.outputs().iter().map(describe).collect();
         let (pipeline, global_step) = (predictor.pipeline.clone(), predictor.global_step);
+        let rows_are_independent = !predictor.model().feed.follows_longest();
         let raw = RawRows::new(columns, Arc::from([SOURCE.to_owned()]));
         let mut slots = Vec::with_capacity(threads);
         for _ in 1..threads {
@@ -203,7 +205,19 @@ impl ConcurrentPredictor {
         let next = AtomicUsize::new(0);
         let sharing = Sharing::default();
         let explained = OnceLock::new();
-        Ok(ConcurrentPredictor { pipeline, global_step, fields, scoring_fields, feature_names, outputs, slots, next, sharing, explained })
+        Ok(ConcurrentPredictor {
+            pipeline,
+            global_step,
+            fields,
+            scoring_fields,
+            feature_names,
+            outputs,
+            rows_are_independent,
+            slots,
+            next,
+            sharing,
+            explained,
+        })
     }
 
     /// The same with or without work that rows share. Scores do not depend on it.
@@ -230,6 +244,12 @@ impl ConcurrentPredictor {
     /// The names of the features, in the order of [`ScoredParts::features`].
     pub fn feature_names(&self) -> &[String] {
         &self.feature_names
+    }
+
+    /// Whether a row's scores are those it has alone, whatever rows are scored with it. They are not where sequences are filled up to the
+    /// longest one of a batch, as in EasyRec, and something may read what they are filled up with.
+    pub fn rows_are_independent(&self) -> bool {
+        self.rows_are_independent
     }
 
     /// What it computes for a row.
@@ -332,7 +352,6 @@ impl ConcurrentPredictor {
         let empty = |spec: &OutputSpec| OutputValues { name: spec.name.clone(), width: spec.width, values: Vec::new() };
         let mut scored = ScoredParts { outputs: self.outputs.iter().map(empty).collect(), ..ScoredParts::default() };
         slot.raw.clear();
-        let alone = slot.predictor.model().feed.follows_longest();
         for part in parts {
             if self.sharing == Sharing::Auto && part.range.len() >= LEAST_ROWS && score_sharing(slot, part, &mut scored)? {
                 continue;
@@ -346,7 +365,7 @@ impl ConcurrentPredictor {
                     score_batch(slot, &mut scored)?;
                 }
             }
-            if alone && slot.raw.rows() > 0 {
+            if !self.rows_are_independent && slot.raw.rows() > 0 {
                 score_batch(slot, &mut scored)?;
             }
         }

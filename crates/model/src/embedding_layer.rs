@@ -17,7 +17,7 @@ use rankmill_nn::layers::Tensors;
 use rankmill_nn::layers::scope::{Builder, Scope};
 
 use crate::feed::Slot;
-use crate::feed_sequences::Cut;
+use crate::feed_sequences::{Cut, Filling};
 use crate::groups::{Groups, find};
 
 /// How Keras' `Embedding` starts.
@@ -92,7 +92,7 @@ impl Groups<'_> {
                 builder.scope(scope).add(Lookup { slot, combiner, axis: None }, &[table])
             }
             Slot::Sequence(sequence) => {
-                let axis = self.feed.axis(&mut builder.graph, &[sequence], Cut::Whole);
+                let axis = self.feed.axis(&mut builder.graph, &[sequence], Cut::Whole, Filling::Read);
                 let slot = self.feed.ids_along(self.slots, sequence, Cut::Whole, axis);
                 let mut s = builder.scope(scope);
                 let x = s.add(Lookup { slot, combiner: Combiner::Sum, axis: Some(axis) }, &[table])?;

@@ -47,6 +47,15 @@ pub(crate) enum Cut {
     AtMaximum,
 }
 
+/// Whether what follows depends on the positions that rows are filled up with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filling {
+    /// They add exact zeros, or are cut off: a row's result is that of the row alone.
+    Hidden,
+    /// It may.
+    Read,
+}
+
 const CUTS: [Cut; 2] = [Cut::Whole, Cut::AtMaximum];
 
 /// What a graph reads of the sequences of a batch.
@@ -97,6 +106,7 @@ struct AxisPlan {
     /// The sequences that lie along it.
     sequences: Vec<usize>,
     cut: Cut,
+    filling: Filling,
 }
 
 impl FeedPlan {
@@ -110,16 +120,19 @@ impl FeedPlan {
         FeedPlan { sequences: specs.iter().enumerate().filter_map(sequence).collect(), ids: Vec::new(), axes: Vec::new() }
     }
 
-    /// The axis along which these sequences lie side by side.
-    pub(crate) fn axis(&mut self, graph: &mut Graph, sequences: &[SequenceSlot], cut: Cut) -> Axis {
+    /// The axis along which these sequences lie side by side, for one who treats their filling as stated.
+    pub(crate) fn axis(&mut self, graph: &mut Graph, sequences: &[SequenceSlot], cut: Cut, filling: Filling) -> Axis {
         let mut places: Vec<usize> = sequences.iter().map(|slot| slot.place).collect();
         places.sort_unstable();
         places.dedup();
-        if let Some(known) = self.axes.iter().find(|known| known.cut == cut && known.sequences == places) {
+        if let Some(known) = self.axes.iter_mut().find(|known| known.cut == cut && known.sequences == places) {
+            if filling == Filling::Read {
+                known.filling = filling;
+            }
             return known.axis;
         }
         let axis = graph.axis(Length::Fed(self.axes.len()));
-        self.axes.push(AxisPlan { axis, sequences: places, cut });
+        self.axes.push(AxisPlan { axis, sequences: places, cut, filling });
         axis
     }
 
@@ -181,9 +194,10 @@ impl FeedPlan {
             })
     }
 
-    /// Whether an axis is as long as the longest row of a batch, so that a row may have another score in other company.
+    /// Whether rows may have other scores in other company: what is read is filled up to the longest row of a batch.
     pub(crate) fn follows_longest(&self) -> bool {
-        self.axes.iter().flat_map(|axis| &axis.sequences).any(|sequence| self.sequences[*sequence].length.is_none())
+        let read = self.axes.iter().filter(|axis| axis.filling == Filling::Read);
+        read.flat_map(|axis| &axis.sequences).any(|sequence| self.sequences[*sequence].length.is_none())
     }
 
     /// The lengths of the axes when the sequences are as long as the config lets them be, and whether it says how long all of them can be:

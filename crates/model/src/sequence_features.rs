@@ -7,7 +7,7 @@ use rankmill_graph::{Axis, GraphError, Shape, Value};
 use rankmill_nn::layers::Tensors;
 use rankmill_nn::layers::scope::Builder;
 
-use crate::feed_sequences::Cut;
+use crate::feed_sequences::{Cut, Filling};
 use crate::groups::{Groups, find, member};
 
 /// A sequence along an axis of its own.
@@ -34,7 +34,7 @@ impl Groups<'_> {
                 return Err(self.pipeline.error(&feature.path, message));
             }
             let slot = self.sequence_slot(index);
-            let axis = self.feed.axis(&mut builder.graph, &[slot], Cut::AtMaximum);
+            let axis = self.feed.axis(&mut builder.graph, &[slot], Cut::AtMaximum, Filling::Read);
             let value = self.sequence_positions(builder, &self.shared_table(index), index, axis)?;
             self.add_square(builder, value, path)?;
             let lengths = builder.graph.add(DenseInput { slot: slot.lengths(Cut::AtMaximum), width: 1, axis: None }, &[]);
@@ -75,7 +75,7 @@ impl Groups<'_> {
         let joined = options.concat_seq_feature();
         let slots: Vec<_> = sequences.iter().map(|feature| self.sequence_slot(*feature)).collect();
         let positions = self.group_positions(builder, &sequences, joined, path)?;
-        let axis = self.feed.axis(&mut builder.graph, if joined { &slots } else { &slots[..1] }, Cut::AtMaximum);
+        let axis = self.feed.axis(&mut builder.graph, if joined { &slots } else { &slots[..1] }, Cut::AtMaximum, Filling::Read);
         let plain = self.plain_members(builder, &others, path)?;
         let column = self.sequence_slot(first).lengths(Cut::AtMaximum);
         let mut s = builder.scope(&format!("{name} (feature group)"));
@@ -101,7 +101,7 @@ impl Groups<'_> {
         let mut positions = Vec::with_capacity(sequences.len());
         for (feature, slot) in sequences.iter().zip(&slots) {
             let beside = if joined { slots.as_slice() } else { std::slice::from_ref(slot) };
-            let axis = self.feed.axis(&mut builder.graph, beside, Cut::AtMaximum);
+            let axis = self.feed.axis(&mut builder.graph, beside, Cut::AtMaximum, Filling::Read);
             let value = self.sequence_positions(builder, &self.shared_table(*feature), *feature, axis)?;
             self.add_square(builder, value, path)?;
             positions.push(value);

@@ -17,7 +17,7 @@ use rankmill_nn::layers::scope::{Builder, Scope};
 use rankmill_nn::layers::text_cnn::{TextCnn, text_cnn};
 
 use crate::feed::Slot;
-use crate::feed_sequences::{Cut, SequenceSlot};
+use crate::feed_sequences::{Cut, Filling, SequenceSlot};
 use crate::groups::{Groups, Member, combiner, table_rows};
 use crate::model::layer_error;
 
@@ -44,7 +44,12 @@ impl Groups<'_> {
             return self.pooled_sequence(builder, &table_scope, feature).map_err(at_feature);
         };
         let slot = self.sequence_slot(feature);
-        let axis = self.feed.axis(&mut builder.graph, &[slot], Cut::Whole);
+        let filling = match &config.combiner {
+            // A convolution's input is cut, or filled up with zeros, to one length.
+            Some(SequenceCombiner::TextCnn(config)) if config.pad_sequence_length() == 0 => Filling::Read,
+            _ => Filling::Hidden,
+        };
+        let axis = self.feed.axis(&mut builder.graph, &[slot], Cut::Whole, filling);
         let x = self.positions(builder, &table_scope, feature, Cut::Whole, axis).map_err(at_feature)?;
         let is_embedding = matches!(spec.kind, FeatureKind::IdSequence { .. });
         if is_embedding && self.regularised() {

@@ -17,7 +17,7 @@ use rankmill_nn::layers::LayerError;
 use rankmill_nn::layers::dnn::{Dnn, Last, dnn};
 use rankmill_nn::layers::scope::{Bias, Builder, Scope};
 
-use crate::feed_sequences::Cut;
+use crate::feed_sequences::{Cut, Filling};
 use crate::groups::{Groups, member};
 use crate::model::layer_error;
 use crate::sequences::{kernel_penalty, masked_softmax};
@@ -70,7 +70,9 @@ impl Groups<'_> {
             return Err(self.pipeline.error(path, "a sequence group needs a `key` and a `hist_seq`"));
         };
         let slots: Vec<_> = sequences.iter().chain(&auxiliary).map(|feature| self.sequence_slot(*feature)).collect();
-        let axis = self.feed.axis(&mut builder.graph, &slots, Cut::AtMaximum);
+        // The weights of positions that a row has not are 0, and so are the positions, but for those of a longer sequence beside.
+        let filling = if slots.len() == 1 { Filling::Hidden } else { Filling::Read };
+        let axis = self.feed.axis(&mut builder.graph, &slots, Cut::AtMaximum, filling);
         let mut positions = |groups: &mut Self, features: &[usize]| -> Result<Vec<Value>, Diagnostic> {
             let positions = |feature: &usize| {
                 let spec = &groups.features.specs()[*feature];

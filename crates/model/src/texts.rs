@@ -16,7 +16,7 @@ use rankmill_nn::layers::scope::Builder;
 use rankmill_nn::layers::{self, LayerError, Tensors};
 
 use crate::feed::Slot;
-use crate::feed_sequences::Cut;
+use crate::feed_sequences::{Cut, Filling};
 use crate::groups::Groups;
 use crate::model::{layer_error, text_columns};
 
@@ -151,7 +151,7 @@ impl Groups<'_> {
         let (dense, axis) = match slot {
             Some(Slot::Dense(slot, _)) => (slot, None),
             Some(Slot::Sequence(sequence)) => {
-                let axis = self.feed.axis(&mut builder.graph, &[sequence], Cut::Whole);
+                let axis = self.feed.axis(&mut builder.graph, &[sequence], Cut::Whole, Filling::Read);
                 let slot = self.feed.numbers_along(sequence, Cut::Whole, axis);
                 (slot.expect("the column stands alone along its axis"), Some(axis))
             }

@@ -34,6 +34,24 @@ feature_config {
     hash_bucket_size: 50
     sequence_combiner { text_cnn { filter_sizes: [2, 3] num_filters: [8, 4] } }
   }
+  features {
+    feature_type: SequenceFeature
+    input_names: "history"
+    feature_name: "padded_words"
+    separator: "|"
+    embedding_dim: 8
+    hash_bucket_size: 50
+    sequence_combiner { text_cnn { filter_sizes: [2, 3] num_filters: [8, 4] pad_sequence_length: 3 } }
+  }
+  features {
+    feature_type: SequenceFeature
+    input_names: "history"
+    feature_name: "weighted_words"
+    separator: "|"
+    embedding_dim: 8
+    hash_bucket_size: 50
+    sequence_combiner { attention { } }
+  }
   features { feature_type: IdFeature input_names: "movie_id" embedding_dim: 8 hash_bucket_size: 50 }
   features { feature_type: TagFeature input_names: "genres" separator: "|" embedding_dim: 8 hash_bucket_size: 20 combiner: "mean" }
   features { feature_type: RawFeature input_names: "price" }
@@ -229,10 +247,12 @@ fn convolutions_over_histories() {
 /// EasyRec fills up the sequences of a batch to the longest one, and convolutions read what they are filled up with.
 #[test]
 fn scores_do_not_depend_on_the_company_of_other_parts() {
-    for model in [CONVOLUTION, ATTENTION, HISTORY] {
+    let [padded, weighted] = ["\"padded_words", "\"weighted_words"].map(|name| CONVOLUTION.replace("\"words", name));
+    for (model, independent) in [(CONVOLUTION, false), (&padded, true), (&weighted, true), (ATTENTION, true), (HISTORY, true)] {
         let folder = tempfile::tempdir().expect("a folder");
         for sharing in [Sharing::Off, Sharing::Auto] {
             let model = load(folder.path(), model, sharing);
+            assert_eq!(model.rows_are_independent(), independent);
             let rows = rows(&model, 30, 1, &["user_id"]);
             let ranges = [0..1, 1..2, 2..20, 20..30];
             let parts = ranges.map(|range| Part { rows: &rows, range });
