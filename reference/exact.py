@@ -160,17 +160,18 @@ def backward(loss):
             child.grad = gradient if child.grad is None else child.grad + gradient
 
 
-def batch_norm(x, variables, name):
-    axes = tuple(range(x.x.ndim - 1))
+def normalised(x, axes, epsilon, variables, name):
     centred = x - mean(x, axes)
     variance = mean(centred * centred, axes)
-    return centred * inverse_root(variance + 1e-3) * variables[f"{name}/gamma"] + variables[f"{name}/beta"]
+    return centred * inverse_root(variance + epsilon) * variables[f"{name}/gamma"] + variables[f"{name}/beta"]
+
+
+def batch_norm(x, variables, name):
+    return normalised(x, tuple(range(x.x.ndim - 1)), 1e-3, variables, name)
 
 
 def layer_norm(x, variables, name):
-    centred = x - mean(x, (-1,))
-    variance = mean(centred * centred, (-1,))
-    return centred * inverse_root(variance + 1e-12) * variables[f"{name}/gamma"] + variables[f"{name}/beta"]
+    return normalised(x, (-1,), 1e-12, variables, name)
 
 
 def cross_entropy(logits, labels):
